@@ -1,0 +1,98 @@
+"""Advantages of a group, one number for a row's continuation and one for its prefix.
+
+With R the reward of a row and mean, std those of the baseline rows (`baseline="all"`: the whole group, "plain": the
+rows without a prefix; std is unbiased):
+
+    dr_grpo   A = R - mean                      grpo   A = (R - mean) / (std + 1e-6)
+    rloo      A = R - mean of the *other* baseline rows
+
+A prefix has the advantage of its row. The variants of the official Prefix-RFT code treat the continuation as a group
+of its own, a singleton, and do not centre it:
+
+    dr_grpo_prefix, grpo_prefix    plain rows as above; continuation A = R;  prefix A = R - mean of the plain rows
+
+Example (dr_grpo_prefix), plain rewards 1 0 0 0, prefixed row rewarded 1: plain +0.75 -0.25 -0.25 -0.25,
+continuation +1.0, prefix +0.75.
+Source: arXiv 2507.01679, equations 3-5; Dr. GRPO arXiv 2503.20783; RLOO arXiv 2402.14740.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+ESTIMATORS = ("dr_grpo", "grpo", "rloo", "dr_grpo_prefix", "grpo_prefix")
+BASELINES = ("all", "plain")
+STD_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class GroupAdvantages:
+    continuation: torch.Tensor  # (G, N) advantage of the tokens that the policy wrote
+    prefix: torch.Tensor  # (G, N) advantage of the prefix tokens; 0 for plain rows, which have none
+
+
+def group_advantages(
+    rewards: torch.Tensor, prefixed: torch.Tensor, estimator: str = "dr_grpo", baseline: str = "all"
+) -> GroupAdvantages:
+    """Advantages of every row against its group.
+
+    Args:
+        rewards: (G, N) reward of each row.
+        prefixed: (G, N) true for rows that start from a prefix.
+        estimator: one of ESTIMATORS.
+        baseline: rows that mean and std are taken over, "all" or "plain".
+
+    Edge cases: a group of equal rewards gives 0; baseline rows without spread (equal, or one alone) have no scale and
+    divide by 1; a row with no other baseline row gets 0 from rloo.
+
+    Raises:
+        ValueError: unknown name; a *_prefix estimator without baseline="plain"; baseline="plain" and a group without
+            a plain row.
+    """
+    rewards, prefixed = rewards.float(), prefixed.bool()
+    _check(rewards, prefixed, estimator, baseline)
+    counted = ~prefixed if baseline == "plain" else torch.ones_like(prefixed)
+    centred = rewards - _mean(rewards, counted)
+    if estimator == "rloo":
+        continuation = rewards - _mean_of_others(rewards, counted)
+    elif estimator.startswith("grpo"):
+        continuation = centred / _scale(centred, counted)
+    else:
+        continuation = centred
+    prefix = continuation
+    if estimator.endswith("_prefix"):
+        continuation = torch.where(prefixed, rewards, continuation)
+        prefix = centred
+    return GroupAdvantages(continuation, torch.where(prefixed, prefix, torch.zeros_like(prefix)))
+
+
+def _check(rewards: torch.Tensor, prefixed: torch.Tensor, estimator: str, baseline: str) -> None:
+    if rewards.shape != prefixed.shape or rewards.dim() != 2:
+        raise ValueError(f"rewards {tuple(rewards.shape)} and prefixed {tuple(prefixed.shape)} must both be (G, N)")
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator is {estimator!r}: choose one of {', '.join(ESTIMATORS)}")
+    if baseline not in BASELINES:
+        raise ValueError(f"baseline is {baseline!r}: choose one of {', '.join(BASELINES)}")
+    if estimator.endswith("_prefix") and baseline != "plain":
+        raise ValueError(f"estimator {estimator!r} compares a prefix with the plain rows: set baseline to 'plain'")
+    if baseline == "plain" and prefixed.all(-1).any():
+        raise ValueError("baseline 'plain' needs a plain row in every group: prefix fewer rows, or set it to 'all'")
+
+
+def _mean(values: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    return (values * counted).sum(-1, keepdim=True) / counted.sum(-1, keepdim=True)
+
+
+def _mean_of_others(rewards: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """(G, N) mean of the counted rows other than this one; the row itself where there is none."""
+    own = rewards * counted
+    others = counted.sum(-1, keepdim=True) - counted.long()
+    total = own.sum(-1, keepdim=True) - own
+    return torch.where(others > 0, total / others.clamp(min=1), rewards)
+
+
+def _scale(centred: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """(G, 1) unbiased standard deviation of the counted rows, or 1 where they do not vary."""
+    squares = (centred.square() * counted).sum(-1, keepdim=True)
+    std = (squares / (counted.sum(-1, keepdim=True) - 1).clamp(min=1)).sqrt()
+    return torch.where(std > STD_EPSILON, std + STD_EPSILON, torch.ones_like(std))

@@ -1,0 +1,96 @@
+"""Which rows of a group start from a demonstration, and how much of it they get.
+
+The last `prefixed_per_group` slots of a group are prefixed. Each draws a demonstration uniformly among those long
+enough, a ratio l ~ U(low(t), high), and takes
+
+    L = clamp(floor(l * |y*|), min_tokens, |y*| - 1)
+
+tokens of it: at least one token is always left to the policy. Every draw is a pure function of
+(seed, step, problem id, slot), through a hash: the same in any process, on any number of ranks, after any restart.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openrlhf_prefix.algorithm.schedules import PrefixSchedule
+
+
+@dataclass(frozen=True)
+class PrefixDraw:
+    """What one slot starts from.
+
+    Example: PrefixDraw(demonstration=1, length=30, ratio=0.304) gives the slot the first 30 tokens of demonstration 1.
+    A slot that starts from the bare prompt is PrefixDraw(None, 0, 0.0).
+    """
+
+    demonstration: int | None
+    length: int  # tokens
+    ratio: float  # drawn share l of the demonstration, before rounding and clamping
+
+
+PLAIN = PrefixDraw(demonstration=None, length=0, ratio=0.0)
+
+
+def stable_bits(*key: object) -> bytes:
+    """32 bytes that depend on `key` alone; Python's own hash changes with the process."""
+    return hashlib.blake2b("\x1f".join(str(part) for part in key).encode(), digest_size=32).digest()
+
+
+def stable_uniform(*key: object) -> float:
+    """A number in [0, 1) that depends on `key` alone, with the 53 bits of a float."""
+    return int.from_bytes(stable_bits(*key)[:8], "big") / 2**64 // 2**-53 * 2**-53
+
+
+def request_seed(seed: int, step: int, problem_id: str, slot: int) -> int:
+    """Sampling seed of one rollout request, in [0, 2^31)."""
+    return int.from_bytes(stable_bits("request", seed, step, problem_id, slot)[:4], "big") >> 1
+
+
+@dataclass(frozen=True)
+class PrefixSampler:
+    """Draws the prefixes of a group.
+
+    Raises:
+        ValueError: group_size below 1, prefixed_per_group outside [0, group_size], min_tokens below 1.
+    """
+
+    schedule: PrefixSchedule
+    group_size: int = 8
+    prefixed_per_group: int = 1
+    min_tokens: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.group_size < 1:
+            raise ValueError(f"group size is {self.group_size}: a group needs at least 1 row")
+        if not 0 <= self.prefixed_per_group <= self.group_size:
+            raise ValueError(
+                f"prefix.prefixed_per_group = {self.prefixed_per_group} does not fit a group of {self.group_size} "
+                f"rows (rollout.n_samples_per_prompt): choose 0 to {self.group_size}"
+            )
+        if self.min_tokens < 1:
+            raise ValueError(f"prefix.min_tokens is {self.min_tokens}: a prefix has at least 1 token")
+
+    def draw(self, step: int, problem_id: str, slot: int, demonstration_lengths: Sequence[int]) -> PrefixDraw:
+        """The prefix of row `slot` of the group of `problem_id` at rollout step `step`.
+
+        Args:
+            demonstration_lengths: tokens of each demonstration of the problem; may be empty.
+
+        Returns:
+            PrefixDraw. Length 0 for a plain slot, and for a problem none of whose demonstrations has 2 tokens.
+        """
+        if not 0 <= slot < self.group_size:
+            raise ValueError(f"slot {slot} is outside a group of {self.group_size} rows")
+        usable = [index for index, length in enumerate(demonstration_lengths) if length >= 2]
+        if slot < self.group_size - self.prefixed_per_group or not usable:
+            return PLAIN
+        key = (self.seed, step, problem_id, slot)
+        chosen = usable[int(stable_uniform("demonstration", *key) * len(usable))]
+        low, high = self.schedule.window(step)
+        ratio = low + (high - low) * stable_uniform("ratio", *key)
+        total = demonstration_lengths[chosen]
+        length = min(max(math.floor(ratio * total), self.min_tokens), total - 1)
+        return PrefixDraw(demonstration=chosen, length=length, ratio=ratio)
