@@ -1,0 +1,1 @@
+"""Problems, demonstrations, and the embedded task and model."""

@@ -1,0 +1,219 @@
+"""The embedded base model: a Qwen2 of 0.9M parameters that can reason through a chain but rarely does.
+
+It is warmed up on fresh `chains` problems in two styles of answer: worked (the steps, then the boxed digit) and
+guessed (the boxed digit at once). The first part of the warm-up is mostly worked, which is the harder to learn; the
+last part is nearly all guesses, so that sampling at temperature 1 seldom starts with a step. The base is thus weak
+for a reason that reinforcement learning can repair: the ability is there, the habit is not.
+
+The folder is an ordinary checkpoint: `AutoModelForCausalLM`, `AutoTokenizer` and vLLM load it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from tokenizers import AddedToken
+from torch import Tensor
+from tqdm import tqdm
+from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+from openrlhf_prefix.data import chains
+
+PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
+# No token is the beginning of another one: any sequence of ids is recovered from its text. The instruction never
+# varies, so it is one token, which halves the prompt.
+WORDS = ["system", "user", "assistant", chains.INSTRUCTION, "\\boxed{"]
+CHARACTERS = [*"0123456789", *"+-*=}", "\u0120", "\u010a"]  # the last two: byte-level BPE's space and newline
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+MANIFEST = "model.json"
+VERSION = 1  # to be raised when the same parameters would no longer give the same weights
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How the base model is made; every field is part of the cache key."""
+
+    steps: int = 480
+    batch_size: int = 32
+    learning_rate: float = 4e-3
+    guesses: float = 0.2  # share of guessed answers in the first part
+    late_guesses: float = 0.93  # share of guessed answers in the last part
+    late_part: float = 1 / 6
+    layers: int = 4
+    hidden_size: int = 128
+    head_dim: int = 32  # vLLM's CPU attention wants a multiple of 32; 4 heads learn the look-ups sooner than 2
+    initializer_range: float = 0.08  # Qwen2's 0.02 is meant for wider models and starts slowly here
+
+
+DEFAULT = WarmUp()
+
+
+def make_tokenizer() -> Qwen2Tokenizer:
+    """A Qwen2 tokenizer without merges over the alphabet of the task; it drops characters it does not know.
+
+    It has to be of this class: for a checkpoint of type qwen2, AutoTokenizer builds this class whatever was saved.
+    """
+    vocabulary = {token: index for index, token in enumerate([PAD, START, END, *WORDS, *CHARACTERS])}
+    tokenizer = Qwen2Tokenizer(
+        vocab=vocabulary,
+        merges=[],
+        pad_token=PAD,
+        eos_token=END,
+        unk_token=PAD,
+        extra_special_tokens=[START],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+        model_max_length=512,
+    )
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in WORDS])
+    return tokenizer
+
+
+def make_untrained_model(tokenizer: Qwen2Tokenizer, recipe: WarmUp) -> Qwen2ForCausalLM:
+    """Random weights, from the current state of torch's generator."""
+    heads = recipe.hidden_size // recipe.head_dim
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden_size,
+        intermediate_size=3 * recipe.hidden_size,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=recipe.head_dim,
+        initializer_range=recipe.initializer_range,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def _fresh_problems(rng: Random, excluded: set[str], bounds: tuple[int, int]) -> Iterator[chains.Problem]:
+    while True:
+        problem = chains.draw_problem(rng, *bounds)
+        if problem.prompt not in excluded:
+            yield problem
+
+
+def _encode(tokenizer: Qwen2Tokenizer, examples: list[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+    """(prompt, response) texts to ids and labels, both (B, T), padded on the right; only responses have labels."""
+    prompts = [tokenizer(render_prompt(tokenizer, prompt)).input_ids for prompt, _ in examples]
+    responses = [tokenizer(response + END).input_ids for _, response in examples]
+    rows = [prompt + response for prompt, response in zip(prompts, responses, strict=True)]
+    ids = torch.full((len(rows), max(map(len, rows))), tokenizer.pad_token_id)
+    labels = torch.full_like(ids, IGNORED)
+    for index, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+        ids[index, : len(row)] = torch.tensor(row)
+        labels[index, len(prompt) : len(row)] = ids[index, len(prompt) : len(row)]
+    return ids, labels
+
+
+def render_prompt(tokenizer: Qwen2Tokenizer, prompt: str) -> str:
+    """The prompt as reinforcement learning will send it."""
+    messages = [{"role": "user", "content": prompt}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def _warm_up(
+    model: Qwen2ForCausalLM,
+    tokenizer: Qwen2Tokenizer,
+    recipe: WarmUp,
+    problems: Iterator[chains.Problem],
+    rng: Random,
+    progress: bool,
+) -> None:
+    """Supervised training, in place. Padding on the right needs no attention mask: attention is causal."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    rise, last = min(20, recipe.steps), recipe.steps * (1 - recipe.late_part)
+    # The last part is gentle: it is to change the habit (the first token of the answer), not the ability.
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / rise, max(0.05, 1 - step / last))
+    )
+    bar = tqdm(range(recipe.steps), desc="warm-up of the base model", disable=not progress)
+    for step in bar:
+        share = recipe.late_guesses if step >= last else recipe.guesses
+        examples = []
+        for problem in (next(problems) for _ in range(recipe.batch_size)):
+            guess = f"\\boxed{{{problem.answer}}}"
+            examples.append((problem.prompt, guess if rng.random() < share else problem.demonstration))
+        ids, labels = _encode(tokenizer, examples)
+        logits = model(input_ids=ids).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+
+
+def _exclusions(task_directory: Path | None) -> tuple[set[str], tuple[int, int]]:
+    """Held-out prompts and the two bounds of difficulty, of a written task or of the default one."""
+    if task_directory is None:
+        heldout = chains.split(train=0, heldout=256, seed=0, min_operations=3, max_operations=6)["heldout"]
+        return {problem.prompt for problem in heldout}, (3, 6)
+    parameters = json.loads((task_directory / chains.MANIFEST).read_text(encoding="ascii"))["parameters"]
+    lines = (task_directory / "heldout.jsonl").read_text(encoding="ascii").splitlines()
+    prompts = {json.loads(line)["prompt"] for line in lines}
+    return prompts, (parameters["min_operations"], parameters["max_operations"])
+
+
+def make_model(
+    directory: str | Path,
+    task_directory: str | Path | None = None,
+    seed: int = 0,
+    recipe: WarmUp = DEFAULT,
+    progress: bool = True,
+) -> Path:
+    """Make the base model in `directory`, unless this very model is there already; return the directory.
+
+    Its warm-up has the difficulty of the task and never shows a held-out problem of it. The same parameters give the
+    same weights, bit for bit, on the same machine with the same number of torch threads.
+    """
+    directory = Path(directory)
+    excluded, bounds = _exclusions(Path(task_directory) if task_directory else None)
+    digest = hashlib.sha256("\n".join(sorted(excluded)).encode("ascii")).hexdigest()
+    manifest = {"version": VERSION, "seed": seed, "operations": list(bounds), "excluded": digest, **asdict(recipe)}
+    path = directory / MANIFEST
+    if path.exists() and json.loads(path.read_text(encoding="ascii")) == manifest:
+        return directory
+    if directory.exists() and any(directory.iterdir()) and not path.exists():
+        raise ValueError(f"{directory} holds something else than a model made here: choose a new or empty directory")
+
+    rng = Random(f"warm-up/{seed}")
+    tokenizer = make_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make_untrained_model(tokenizer, recipe)
+    _warm_up(model, tokenizer, recipe, _fresh_problems(rng, excluded, bounds), rng, progress)
+    _publish(directory, model, tokenizer, manifest)
+    return directory
+
+
+def _publish(directory: Path, model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, manifest: Any) -> None:
+    """Save beside `directory`, then rename: a reader never sees half a checkpoint."""
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
+    )
+    model.to(torch.bfloat16).save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="ascii")
+    shutil.rmtree(directory, ignore_errors=True)  # os.replace accepts an empty target only
+    os.replace(temporary, directory)

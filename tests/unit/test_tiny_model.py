@@ -1,0 +1,116 @@
+"""The embedded base model: its tokenizer, its determinism and its checkpoint, after a few warm-up steps."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+pytest.importorskip("transformers")
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from openrlhf_prefix.data import chains, tiny_model
+
+FEW_STEPS = tiny_model.WarmUp(steps=2, batch_size=4, layers=2)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("task")
+    chains.write_task(directory, train=10, heldout=40, min_operations=2, max_operations=2)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, task: Path) -> Path:
+    return tiny_model.make_model(tmp_path_factory.mktemp("models") / "base", task, 0, FEW_STEPS, progress=False)
+
+
+def test_the_template_renders_chatml_and_opens_the_answer() -> None:
+    tokenizer = tiny_model.make_tokenizer()
+    expected = "<|im_start|>user\nLeft to right, modulo 10: 1+2<|im_end|>\n<|im_start|>assistant\n"
+    assert tiny_model.render_prompt(tokenizer, "Left to right, modulo 10: 1+2") == expected
+
+
+def test_any_ids_are_recovered_from_their_text_also_after_reloading(checkpoint: Path) -> None:
+    rng = Random("ids")
+    for tokenizer in (tiny_model.make_tokenizer(), AutoTokenizer.from_pretrained(checkpoint)):
+        for _ in range(100):
+            ids = [rng.randrange(len(tokenizer)) for _ in range(30)]
+            assert tokenizer(tokenizer.decode(ids)).input_ids == ids
+
+
+def test_texts_of_the_task_are_recovered_from_their_ids(checkpoint: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    for problem in chains.split(50, 0, 0, 3, 6)["train"]:
+        text = tiny_model.render_prompt(tokenizer, problem.prompt) + problem.demonstration + tokenizer.eos_token
+        assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_the_longest_texts_have_the_documented_lengths() -> None:
+    """Six operations. Prompt: 1 + 2*6 digits and operators, instruction, 3 template tokens before and 5 after.
+
+    Demonstration: 6 steps of 6 tokens with their newline, then `\\boxed{`, digit, brace and the end token.
+    """
+    tokenizer = tiny_model.make_tokenizer()
+    problem = chains.Problem(1, (("+", 2),) * 6)
+    assert len(tokenizer(tiny_model.render_prompt(tokenizer, problem.prompt)).input_ids) == 13 + 1 + 3 + 5
+    assert len(tokenizer(problem.demonstration + tokenizer.eos_token).input_ids) == 6 * 6 + 4
+
+
+def test_only_the_answer_and_its_end_token_are_trained_on() -> None:
+    tokenizer = tiny_model.make_tokenizer()
+    _, labels = tiny_model._encode(tokenizer, [("1+2", "\\boxed{3}"), ("1", "1+2=3\n\\boxed{3}")])
+    texts = [tokenizer.decode(row[row != tiny_model.IGNORED]) for row in labels]
+    assert texts == ["\\boxed{3}<|im_end|>", "1+2=3\n\\boxed{3}<|im_end|>"]
+
+
+def test_the_warm_up_never_draws_a_heldout_problem(task: Path) -> None:
+    """10 * 30^2 = 9,000 problems of two operations, 40 held out: 2,000 draws would meet one about 9 times."""
+    excluded, bounds = tiny_model._exclusions(task)
+    problems = tiny_model._fresh_problems(Random("x"), excluded, bounds)
+    drawn = [next(problems) for _ in range(2000)]
+    assert len(excluded) == 40 and bounds == (2, 2)
+    assert excluded.isdisjoint(problem.prompt for problem in drawn)
+    assert {len(problem.operations) for problem in drawn} == {2}
+
+
+def test_two_builds_have_the_same_weights_and_another_seed_has_not(checkpoint: Path, task: Path) -> None:
+    same, other = (
+        tiny_model.make_model(checkpoint.parent / f"again{seed}", task, seed, FEW_STEPS, progress=False)
+        for seed in (0, 1)
+    )
+    weights = [(path / "model.safetensors").read_bytes() for path in (checkpoint, same, other)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_the_checkpoint_reloads_as_bfloat16_and_knows_its_end_token(checkpoint: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    assert model.dtype == torch.bfloat16 and model.config.model_type == "qwen2"
+    assert model.config.vocab_size == len(tokenizer) and model.config.head_dim % 32 == 0
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert GenerationConfig.from_pretrained(checkpoint).eos_token_id == tokenizer.eos_token_id
+
+
+def test_an_identical_model_is_kept_and_a_different_one_is_remade(checkpoint: Path, task: Path) -> None:
+    path = tiny_model.make_model(checkpoint.parent / "cached", task, 0, FEW_STEPS, progress=False)
+    (path / "marker").touch()
+    tiny_model.make_model(path, task, 0, FEW_STEPS, progress=False)
+    assert (path / "marker").exists()
+    tiny_model.make_model(path, task, 1, FEW_STEPS, progress=False)
+    assert not (path / "marker").exists()
+    assert [found.name for found in path.parent.glob(".*")] == []
+
+
+def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(ValueError, match="choose a new or empty directory"):
+        tiny_model.make_model(tmp_path, None, 0, FEW_STEPS, progress=False)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_the_default_model_is_small() -> None:
+    model = tiny_model.make_untrained_model(tiny_model.make_tokenizer(), tiny_model.WarmUp())
+    assert model.num_parameters() < 2_000_000
