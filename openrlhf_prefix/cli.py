@@ -1,0 +1,76 @@
+"""`openrlhf-prefix VERB ...`, also as `python -m openrlhf_prefix.cli VERB ...`.
+
+Mistakes of the user end in one line and exit code 2; anything else is a fault of ours and shows its traceback.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+
+from openrlhf_prefix.errors import UserError
+
+# The pinned stack brings pynvml along, and torch warns about it at every import.
+warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
+
+
+def train(argv: Sequence[str]) -> None:
+    """train --config FILE [--any.flag value ...]: train, evaluate, export. --dry_run checks the flags and stops."""
+    from openrlhf_prefix import config
+    from openrlhf_prefix.report.run_folder import RunFolder
+    from openrlhf_prefix.resolve import help_text, resolve
+
+    if "--help" in argv or "-h" in argv:
+        print(help_text())
+        return
+    resolved = resolve(argv)
+    if not resolved.dry_run:
+        from openrlhf_prefix.runtime import launch
+
+        launch.train(resolved)
+        return
+    folder = RunFolder(resolved.args.run.dir)
+    folder.claim(resume=resolved.args.ckpt.load_enable)
+    text = config.dump(resolved.flat)
+    print(text, end="")
+    print(f"# dry run: the flags are valid, saved in {folder.write_config(text)}")
+
+
+def embed(argv: Sequence[str]) -> None:
+    """embed DIRECTORY: make the embedded task and its tiny base model (cached)."""
+    from openrlhf_prefix.data.embedded import make
+
+    if len(argv) != 1 or argv[0].startswith("-"):
+        raise UserError("embed takes one folder: openrlhf-prefix embed .cache/quickstart")
+    make(argv[0])
+
+
+def evaluate(argv: Sequence[str]) -> None:
+    """evaluate MODEL DATASET [--samples N] ...: accuracy of an HF folder, sampled by vLLM."""
+    from openrlhf_prefix.runtime.evaluate import main as run
+
+    run(argv)
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "evaluate": evaluate, "embed": embed}
+
+
+def usage() -> str:
+    return "usage: openrlhf-prefix VERB ...\n\n" + "\n".join(f"  {verb.__doc__}" for verb in VERBS.values())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not argv or argv[0] in ("-h", "--help"):
+            print(usage())
+        elif argv[0] not in VERBS:
+            raise UserError(f"unknown verb {argv[0]!r}: choose one of {', '.join(VERBS)}")
+        else:
+            VERBS[argv[0]](argv[1:])
+    except UserError as error:
+        print(f"openrlhf-prefix: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

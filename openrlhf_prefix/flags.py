@@ -1,0 +1,228 @@
+"""Our flags, in groups beside OpenRLHF's, and the checks on them.
+
+A flag whose default is None takes the value of the chosen preset (algorithm/presets.py). A flag of OpenRLHF that says
+the same thing as one of ours is understood: --algo.advantage.estimator and --actor.loss_agg_mode.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS
+from openrlhf_prefix.algorithm.losses import DIVISORS
+from openrlhf_prefix.algorithm.presets import PRESETS
+from openrlhf_prefix.algorithm.sampler import PrefixSampler
+from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
+from openrlhf_prefix.algorithm.selection import SCOPES
+from openrlhf_prefix.errors import UserError
+
+# The name OpenRLHF has for an estimator of ours; its own checks run on that name.
+UPSTREAM_ESTIMATOR = {
+    "dr_grpo": "dr_grpo",
+    "grpo": "group_norm",
+    "rloo": "rloo",
+    "dr_grpo_prefix": "dr_grpo",
+    "grpo_prefix": "group_norm",
+}
+UPSTREAM_DIVISOR = {"token-mean": "token-mean", "seq-mean-token-mean": "seq-mean"}
+MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for our own verifier
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false`; argparse's own bool takes every non-empty text for true."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds our groups to OpenRLHF's parser."""
+    group = parser.add_argument_group("hybrid", "the method and its loss")
+    add = group.add_argument
+    add("--hybrid.preset", choices=list(PRESETS), default="prefix_rft", help="row of the table of methods")
+    add("--hybrid.estimator", choices=ESTIMATORS, default=None, help="group advantage (default: the preset's)")
+    add("--hybrid.baseline", choices=BASELINES, default=None, help="rows that form the baseline (default: preset)")
+    add("--hybrid.divisor", choices=DIVISORS, default=None, help="divisor of the loss (default: the preset's)")
+    add("--hybrid.clip_prefix", type=boolean, default=None, help="PPO-clip on prefix tokens too (default: preset)")
+
+    group = parser.add_argument_group("prefix", "which rows start from a demonstration, and how much of it they get")
+    add = group.add_argument
+    add("--prefix.prefixed_per_group", type=int, default=None, help="prefixed rows of a group (default: the preset's)")
+    add("--prefix.keep", type=float, default=None, help="share of prefix tokens that train (default: the preset's)")
+    add("--prefix.scope", choices=SCOPES, default="batch", help="over what the prefix tokens are ranked by entropy")
+    add("--prefix.low_start", type=float, default=0.95, help="lower bound of the prefix ratio at the first step")
+    add("--prefix.low_end", type=float, default=0.05, help="lower bound of the prefix ratio at total_steps")
+    add("--prefix.high", type=float, default=0.95, help="upper bound of the prefix ratio")
+    add("--prefix.shape", choices=list(SHAPES), default="cosine", help="how the lower bound moves")
+    add("--prefix.total_steps", type=int, default=None, help="steps until low_end (default: the steps of the run)")
+    add("--prefix.min_tokens", type=int, default=1, help="tokens that a prefix has at the least")
+    add("--prefix.demonstrations_key", default="demonstrations", help="column that holds the demonstrations")
+
+    group = parser.add_argument_group("verifier", "the built-in math-verify reward")
+    add = group.add_argument
+    add("--verifier.workers", type=int, default=2, help="verifier processes per engine")
+    add("--verifier.timeout", type=float, default=5.0, help="seconds that one answer may take")
+    add("--verifier.memory_mb", type=int, default=2048, help="address space of a verifier process, its imports (about 60 MB) included")
+
+    group = parser.add_argument_group("run", "the run folder and what is shown")
+    add = group.add_argument
+    add("--run.dir", default=None, help="run folder (default: runs/<config>-<preset>-<time>)")
+    add("--run.rollout_groups", type=int, default=4, help="groups a step that rollouts.jsonl keeps; -1 keeps all")
+    add("--run.verbose", action="store_true", default=False, help="show what the Ray workers print")
+    add("--run.eval_at_start", type=boolean, default=True, help="evaluate the base model before the first step")
+
+
+def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
+    """Values that the preset and OpenRLHF's own names give to flags the user left alone.
+
+    Args:
+        explicit: dotted name -> value of every flag that the user set, in YAML or on the command line.
+
+    Raises:
+        UserError: an OpenRLHF flag that our estimators or divisors cannot express, or two flags that disagree.
+    """
+    preset = PRESETS[str(explicit.get("hybrid.preset", "prefix_rft"))]
+    values: dict[str, object] = {
+        "hybrid.estimator": _from_upstream(explicit, "algo.advantage.estimator", "hybrid.estimator") or preset.estimator,
+        "hybrid.baseline": preset.baseline,
+        "hybrid.divisor": _from_upstream(explicit, "actor.loss_agg_mode", "hybrid.divisor") or preset.divisor,
+        "hybrid.clip_prefix": preset.clip_prefix,
+        "prefix.prefixed_per_group": preset.prefixed_per_group,
+        "prefix.keep": preset.keep,
+    }
+    values = {name: value for name, value in values.items() if name not in explicit}
+    estimator = str(explicit.get("hybrid.estimator", values.get("hybrid.estimator")))
+    if "algo.advantage.estimator" not in explicit and estimator in UPSTREAM_ESTIMATOR:
+        values["algo.advantage.estimator"] = UPSTREAM_ESTIMATOR[estimator]
+    return values
+
+
+def _from_upstream(explicit: Mapping[str, object], theirs: str, ours: str) -> str | None:
+    """Our name for the value that the user gave to OpenRLHF's flag `theirs`; None when it was left alone."""
+    if theirs not in explicit:
+        return None
+    if theirs == "actor.loss_agg_mode":
+        names = UPSTREAM_DIVISOR
+    else:
+        names = {upstream: name for name, upstream in reversed(UPSTREAM_ESTIMATOR.items())}
+    value = str(explicit[theirs])
+    if value not in names:
+        raise UserError(
+            f"--{theirs} {value} has no definition for groups with prefixed rows: choose one of "
+            f"{', '.join(names)}, or use --{ours}"
+        )
+    chosen = str(explicit.get(ours, names[value]))
+    if ours == "hybrid.estimator":
+        agree = UPSTREAM_ESTIMATOR.get(chosen) == value
+    else:
+        agree = chosen == names[value]
+    if not agree:
+        raise UserError(f"--{theirs} {value} and --{ours} {chosen} disagree: leave one of them out")
+    return chosen
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Checks that need no file and no cluster; `args` is nested. Raises UserError."""
+    try:
+        make_sampler(args, total_steps=1 if args.prefix.total_steps is None else args.prefix.total_steps)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if not 0.0 <= args.prefix.keep <= 1.0:
+        raise UserError(f"prefix.keep is {args.prefix.keep}: a share lies in [0, 1]")
+    group, prefixed = args.rollout.n_samples_per_prompt, args.prefix.prefixed_per_group
+    if args.hybrid.baseline == "plain" and prefixed == group:
+        raise UserError(
+            f"hybrid.baseline plain needs a plain row in every group, but all {group} are prefixed: lower "
+            "prefix.prefixed_per_group, or set hybrid.baseline to all"
+        )
+    if args.hybrid.estimator.endswith("_prefix") and args.hybrid.baseline != "plain":
+        raise UserError(f"hybrid.estimator {args.hybrid.estimator} needs hybrid.baseline plain")
+    rows = args.rollout.batch_size * group
+    if rows % args.train.batch_size:
+        raise UserError(
+            f"a rollout step has {rows} rows (rollout.batch_size x n_samples_per_prompt), which is no multiple of "
+            f"train.batch_size {args.train.batch_size}: the last optimizer step would be cut short; change one of them"
+        )
+    _check_batch(args)
+    _check_unsupported(args)
+
+
+def _check_batch(args: argparse.Namespace) -> None:
+    """Every optimizer step must split evenly into micro-batches over all ranks."""
+    ranks = (
+        args.actor.num_nodes * args.actor.num_gpus_per_node // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+    )
+    unit = ranks * (1 if args.train.dynamic_batch_enable else args.train.micro_batch_size)
+    if ranks < 1 or args.train.batch_size % unit:
+        raise UserError(
+            f"train.batch_size {args.train.batch_size} is no multiple of train.micro_batch_size x data-parallel ranks "
+            f"= {unit}: change one of them"
+        )
+
+
+def _check_unsupported(args: argparse.Namespace) -> None:
+    if args.train.async_enable:
+        raise UserError(
+            "train.async_enable is not supported: the prefix schedule needs the step each rollout belongs to; "
+            "leave it out (rollouts and training then alternate)"
+        )
+    if args.data.max_images_per_prompt > 0:
+        raise UserError("data.max_images_per_prompt: prefix rollouts are text only; leave it at 0")
+    if args.train.dynamic_batch_enable and args.ds.zero_stage < 3:
+        raise UserError(
+            f"train.dynamic_batch_enable with ds.zero_stage {args.ds.zero_stage} loses all micro-batches but the last "
+            "of a step: set ds.zero_stage to 3, or leave dynamic batching out"
+        )
+    if args.actor.policy_loss_type != "ppo" and args.prefix.prefixed_per_group:
+        raise UserError(
+            f"actor.policy_loss_type {args.actor.policy_loss_type} has no definition for prefix tokens: use ppo, or "
+            "set prefix.prefixed_per_group to 0"
+        )
+    if not args.vllm.num_engines:
+        raise UserError("vllm.num_engines is not set: rollouts need at least 1 vLLM engine")
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Every local file the flags name exists; `args` is nested. Hub names (org/name) are left to the hub."""
+    named = {
+        "actor.model_name_or_path": args.actor.model_name_or_path,
+        "data.prompt_dataset": args.data.prompt_dataset,
+        "eval.dataset": args.eval.dataset,
+        "train.agent_func_path": args.train.agent_func_path,
+    }
+    for url in args.reward.remote_url if isinstance(args.reward.remote_url, list) else []:
+        if url.endswith(".py"):
+            named["reward.remote_url"] = url
+    for flag in ("actor.model_name_or_path", "data.prompt_dataset"):
+        if not named[flag]:
+            raise UserError(f"{flag} is not set: give --{flag}, or put it into the config file")
+    for flag, value in named.items():
+        for path in str(value).split(",") if value else []:
+            if looks_local(path.split("@")[0]) and not Path(path.split("@")[0]).expanduser().exists():
+                raise UserError(f"{flag}: there is no {path!r} here ({Path.cwd()}); check the path")
+
+
+def looks_local(name: str) -> bool:
+    """Whether `name` must be a file or folder rather than a hub name such as Qwen/Qwen2.5-Math-7B."""
+    return name.startswith((".", "/", "~")) or name.count("/") != 1 or bool(Path(name).suffix in _DATA_SUFFIXES)
+
+
+_DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".parquet", ".arrow", ".py"}
+
+
+def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
+    """The prefix sampler that the (nested) flags describe."""
+    schedule = PrefixSchedule(
+        low_start=args.prefix.low_start,
+        low_end=args.prefix.low_end,
+        high=args.prefix.high,
+        shape=args.prefix.shape,
+        total_steps=total_steps,
+    )
+    return PrefixSampler(
+        schedule,
+        group_size=args.rollout.n_samples_per_prompt,
+        prefixed_per_group=args.prefix.prefixed_per_group,
+        min_tokens=args.prefix.min_tokens,
+        seed=args.train.seed,
+    )

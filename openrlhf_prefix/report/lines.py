@@ -1,0 +1,56 @@
+"""What a person reads while a run goes on: one line a step, one table at the end. Pure functions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PHASES = {
+    "timing/generation": "gen",
+    "timing/make_experience": "logp",
+    "timing/ppo_train": "train",
+    "timing/broadcast": "sync",
+}
+
+
+def step_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
+    """One step in one line.
+
+    Example: step 3/20 | reward plain 0.31 prefixed 0.88 | window 0.84-0.95 ratio 0.90 kept 0.20 | length 31 |
+    entropy 0.81 | grad 0.52 | gen 1.2s logp 0.3s train 0.9s sync 0.1s
+    """
+    parts = [f"step {step}/{total}", f"reward plain {_number(metrics, 'reward/plain')}"]
+    if metrics.get("prefix/rows"):
+        parts[-1] += f" prefixed {_number(metrics, 'reward/prefixed')}"
+        window = f"{_number(metrics, 'prefix/low')}-{_number(metrics, 'prefix/high')}"
+        parts.append(f"window {window} ratio {_number(metrics, 'prefix/ratio')} kept {_number(metrics, 'prefix/kept')}")
+    parts.append(f"length {_number(metrics, 'rollout/response_length_mean', 0)}")
+    parts.append(f"entropy {_number(metrics, 'rollout/entropy')}")
+    parts.append(f"grad {_number(metrics, 'actor_grad_norm')}")
+    parts.append(" ".join(f"{short} {_number(metrics, key, 1)}s" for key, short in PHASES.items()))
+    return " | ".join(parts)
+
+
+def _number(metrics: Mapping[str, Any], key: str, digits: int = 2) -> str:
+    value = metrics.get(key)
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def eval_line(step: int, metrics: Mapping[str, Any]) -> str:
+    """Held-out accuracy in one line."""
+    shown = [f"{key.removeprefix('eval_')} {value:.1%}" for key, value in metrics.items() if "_pass" in key]
+    return f"held-out at step {step} | {' | '.join(shown)}"
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    """Base against trained, and where things are.
+
+    Args:
+        summary: {"base": {metric: value}, "trained": {...}, "steps": int, "seconds": float, "paths": {name: path}}.
+    """
+    lines = [f"{'held-out':<28}{'base':>9}{'trained':>9}{'gain':>9}"]
+    for metric, trained in summary["trained"].items():
+        base = summary["base"].get(metric)
+        gain = "-" if base is None else f"{100 * (trained - base):+.1f}"
+        lines.append(f"{metric:<28}{'-' if base is None else f'{base:.1%}':>9}{trained:>9.1%}{gain:>9}")
+    lines.append(f"{summary['steps']} steps in {summary['seconds']:.0f} s")
+    lines += [f"{name + ':':<14}{path}" for name, path in summary["paths"].items()]
+    return "\n".join(lines)

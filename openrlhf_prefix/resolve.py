@@ -1,0 +1,103 @@
+"""From a command line to checked flags: what `train` and `--dry_run` share.
+
+    argv + YAML -> known names -> preset -> argparse -> our checks -> OpenRLHF's checks -> one nested object
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from openrlhf_prefix import config, flags
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.runtime import upstream_cli
+
+CONTROL = ("config", "dry_run")
+# Defaults of ours for flags that are OpenRLHF's: the row contract of data/problems.py, the method's own setting
+# (no reference model in the paper), and a scheduler without surprises for runs of a few steps.
+DEFAULTS = {
+    "data.input_key": "prompt",
+    "data.label_key": "answer",
+    "algo.kl.init_coef": 0.0,
+    "rollout.n_samples_per_prompt": 8,
+    "ds.zero_stage": 3,
+}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    args: SimpleNamespace  # nested, as OpenRLHF wants it, after all checks
+    flat: dict[str, Any]  # dotted name -> value before OpenRLHF's derived defaults: what config.yaml holds
+    dry_run: bool
+
+
+def resolve(argv: Sequence[str]) -> Resolved:
+    """Checks a `train` command line; raises UserError with cause and mend."""
+    parser = _parser()
+    command_line = config.read_argv(parser, argv)
+    control = {name: command_line.pop(name, None) for name in CONTROL}
+    explicit = {**_config_file(control["config"]), **command_line}
+    config.check_names(explicit, parser)  # before the preset's defaults can fail on a consequence of a misspelling
+    settings = {**DEFAULTS, **flags.preset_values(explicit), **explicit}
+    flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
+    _fill(flat, control["config"])
+    args = upstream_cli.check(flat)
+    flags.check_flags(args)
+    flags.check_files(args)
+    return Resolved(args=args, flat=flat, dry_run=bool(control["dry_run"]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = upstream_cli.build_parser()
+    flags.add_flags(parser)
+    parser.add_argument("--config", default=None, help="YAML file of flags")
+    parser.add_argument("--dry_run", action="store_true", default=False, help="check, print, save the flags; stop")
+    return parser
+
+
+def help_text() -> str:
+    """Every flag, OpenRLHF's and ours."""
+    parser = _parser()
+    parser.prog = "openrlhf-prefix train"
+    return parser.format_help()
+
+
+def _config_file(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    settings = config.read_yaml(Path(path))
+    for name in CONTROL:
+        if name in settings:
+            raise UserError(f"{path}: {name} belongs on the command line, not into the file")
+    return settings
+
+
+def _fill(flat: dict[str, Any], config_path: str | None) -> None:
+    """Values that follow from others: paths inside the run folder, and the built-in verifier."""
+    stem = Path(config_path).stem if config_path else "run"
+    name = f"{stem}-{flat['hybrid.preset']}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_dir = Path(flat["run.dir"] or Path("runs") / name).expanduser().absolute()
+    flat["run.dir"] = str(run_dir)
+    for flag, default, place in (
+        ("ckpt.path", "./ckpt/checkpoints_ppo_ray", "checkpoints"),
+        ("ckpt.output_dir", "./ckpt", "export"),
+        ("logger.tensorboard_dir", None, "tensorboard"),
+    ):
+        if flat[flag] == default:
+            flat[flag] = str(run_dir / place)
+    if not (flat["reward.remote_url"] or flat["reward.model_name_or_path"] or flat["train.agent_func_path"]):
+        flat["reward.remote_url"] = flags.MATH_VERIFY
+    for flag in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):
+        flat[flag] = _absolute(flat[flag])
+
+
+def _absolute(names: str | None) -> str | None:
+    """Comma-separated names with every existing local path made absolute: workers run in other folders."""
+    if names is None:
+        return None
+    parts = (str(Path(part).expanduser().absolute()) if Path(part).expanduser().exists() else part
+             for part in names.split(","))
+    return ",".join(parts)
