@@ -1,0 +1,16 @@
+"""OpenRLHF subclasses: everything that needs ray, vllm or deepspeed.
+
+The life of a prefix, in eight steps:
+
+1. launch.py            the driver reads problems and demonstrations, tokenises them once and checks every row
+2. trainer.py           the controller takes the next batch of problems at global step t
+3. generator.py         for each slot of a group the sampler draws a demonstration and a length; the request carries
+                        token ids: prompt | prefix, and a budget that counts the prefix
+4. rollout.py           the vLLM engine continues the ids, the verifier scores prefix + continuation
+5. actor.py             one forward of the policy gives old log-probs and entropies of prefix and continuation
+6. experience_maker.py  group advantages; of all prefix tokens the most uncertain ones keep theirs
+7. actor.py             the hybrid loss in OpenRLHF's training step (DeepSpeed ZeRO)
+8. weight_sync.py       the new weights go to the engines; trainer.py writes metrics, rollouts and checkpoints
+
+seams.py lists every place where an upstream class is replaced; platform.py answers CUDA's calls on a CPU.
+"""

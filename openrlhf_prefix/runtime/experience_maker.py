@@ -1,0 +1,140 @@
+"""Advantages of a rollout batch: groups, then prefix selection, then one number per token.
+
+    continuation token   group advantage of its row, minus the KL penalty where KL is in the reward
+    prefix token         the row's prefix advantage if it was selected, else 0
+
+Runs in the controller on the whole rollout batch, so that neither groups nor the entropy ranking depend on how rows are
+split into micro-batches or over ranks.
+"""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from openrlhf.models.utils import compute_reward
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
+
+from openrlhf_prefix.algorithm.advantages import GroupAdvantages, group_advantages
+from openrlhf_prefix.algorithm.selection import select_prefix_tokens
+from openrlhf_prefix.reward.math import REASONS
+from openrlhf_prefix.runtime.actor import ActorForward, prefix_mask_of
+
+
+class PrefixExperienceMaker(RemoteExperienceMaker):
+    """OpenRLHF's experience maker with prefix-aware advantages."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.metrics: dict[str, float] = {}  # of the last batch; read by the trainer
+        self.last_batch: list[Experience] = []
+        self._entropies: list[torch.Tensor] = []
+
+    def _flatten_results(self, refs: list, duplicate_factor: int) -> list:
+        """The actor's forward brings entropies along; they are kept here, upstream goes on with the log-probs."""
+        results = super()._flatten_results(refs, duplicate_factor)
+        if not isinstance(results[0], ActorForward):
+            return results
+        self._entropies = [result.entropy for result in results]
+        return [result.log_probs for result in results]
+
+    @torch.no_grad()
+    def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
+        for experience in experiences:
+            experience.rewards = experience.rewards.float()
+        raw = torch.cat([experience.rewards for experience in experiences])
+        apply_length_penalties(experiences, self.args)
+        advantages = self._group(experiences)
+        prefix_masks = [prefix_mask_of(experience) for experience in experiences]
+        selected = self._select(prefix_masks)
+        for experience, prefix_mask, kept in zip(experiences, prefix_masks, selected, strict=True):
+            rows = torch.tensor(experience.index)
+            returns = self._continuation_returns(experience, advantages.continuation.flatten()[rows])
+            of_prefix = advantages.prefix.flatten()[rows].unsqueeze(-1) * kept
+            experience.advantages = torch.where(prefix_mask, of_prefix, returns)
+            experience.returns = experience.advantages.clone()
+            experience.info["return"] = advantages.continuation.flatten()[rows]
+            experience.info["prefix_advantage"] = advantages.prefix.flatten()[rows]
+            experience.kl = None
+        self._measure(experiences, raw, prefix_masks, selected)
+        self.last_batch = experiences
+        return experiences
+
+    def _group(self, experiences: list[Experience]) -> GroupAdvantages:
+        """(G, N) advantages; experiences may hold the rows in any order, `index` tells each row's place."""
+        place = torch.tensor([index for experience in experiences for index in experience.index])
+        size = self.args.rollout.n_samples_per_prompt
+        rewards = torch.empty(len(place))
+        rewards[place] = torch.cat([experience.rewards for experience in experiences])
+        lengths = torch.empty(len(place))
+        lengths[place] = torch.cat([experience.info["prefix_length"] for experience in experiences]).float()
+        spread = rewards.view(-1, size).std(-1) if size > 1 else torch.zeros(len(place))
+        for experience in experiences:
+            experience.info["group_reward_std"] = spread[torch.tensor(experience.index) // size]
+        flags = self.args.hybrid
+        prefixed = lengths.view(-1, size) > 0
+        return group_advantages(rewards.view(-1, size), prefixed, flags.estimator, flags.baseline)
+
+    def _continuation_returns(self, experience: Experience, advantages: torch.Tensor) -> torch.Tensor:
+        """(B, A) advantage of every action token as if all were sampled, KL penalty included."""
+        reward = compute_reward(
+            advantages,
+            self.kl_ctl.value,
+            experience.kl,
+            action_mask=experience.action_mask,
+            reward_clip_range=self.args.reward.clip_range,
+        )
+        return self.get_cumulative_returns(reward, experience.action_mask, 1.0)
+
+    def _select(self, prefix_masks: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Kept prefix tokens, ranked over the whole batch whatever its split into experiences."""
+        width = max(mask.shape[1] for mask in prefix_masks)
+
+        def padded(tensors: list[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tensors])
+
+        flags = self.args.prefix
+        kept = select_prefix_tokens(padded(self._entropies), padded(prefix_masks), flags.keep, flags.scope)
+        parts = kept.split([len(mask) for mask in prefix_masks])
+        return [part[:, : mask.shape[1]] for part, mask in zip(parts, prefix_masks, strict=True)]
+
+    def _measure(
+        self,
+        experiences: list[Experience],
+        raw_rewards: torch.Tensor,
+        prefix_masks: list[torch.Tensor],
+        selected: list[torch.Tensor],
+    ) -> None:
+        """Metrics of the batch. Entropy and log-probs are those of the policy before the update."""
+        prefix = torch.cat([mask.flatten() for mask in prefix_masks])
+        action = torch.cat([experience.action_mask.flatten() for experience in experiences]).bool()
+        sampled = action & ~prefix
+        entropy = torch.cat([entropy.flatten() for entropy in self._entropies])
+        nll = -torch.cat([experience.action_log_probs.flatten() for experience in experiences])
+        kept = torch.cat([mask.flatten() for mask in selected])
+        lengths = torch.cat([experience.info["prefix_length"] for experience in experiences])
+        ratios = torch.cat([experience.info["prefix_ratio"] for experience in experiences])
+        prefixed = lengths > 0
+        self.metrics = {
+            "reward/plain": _mean(raw_rewards[~prefixed]),
+            "reward/prefixed": _mean(raw_rewards[prefixed]),
+            "rollout/equal_groups": _mean((torch.cat([e.info["group_reward_std"] for e in experiences]) == 0).float()),
+            "rollout/entropy": _mean(entropy[sampled]),
+            "rollout/nll": _mean(nll[sampled]),
+            "prefix/rows": float(prefixed.sum()),
+            "prefix/ratio": _mean(ratios[prefixed]),
+            "prefix/length": _mean(lengths[prefixed].float()),
+            "prefix/kept": _mean(kept[prefix].float()),
+            "prefix/entropy": _mean(entropy[prefix]),
+            "prefix/nll": _mean(nll[prefix]),
+        }
+        if "verdict" in experiences[0].info:
+            verdicts = torch.cat([experience.info.pop("verdict") for experience in experiences]).tolist()
+            counts = Counter(REASONS[index] for index in verdicts)
+            self.metrics |= {f"verifier/{reason}": float(counts[reason]) for reason in REASONS}
+
+
+def _mean(values: torch.Tensor) -> float | None:
+    """Mean of the values, None where there are none: an absent measurement is not a zero."""
+    return values.mean().item() if values.numel() else None

@@ -1,0 +1,101 @@
+"""From problems to rollout requests, and from responses to Experiences.
+
+Runs in the controller. For every slot of a group the sampler draws a prefix at the current global step; evaluation
+draws none. Each group goes to one engine as one call. Responses come back in any order and are put back into the
+order of the problems, so that a batch does not depend on which engine was faster.
+"""
+
+import heapq
+from typing import Any
+
+import ray
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
+from vllm import SamplingParams
+
+from openrlhf_prefix.algorithm.sampler import PLAIN, PrefixSampler, request_seed
+from openrlhf_prefix.data.problems import Problem
+from openrlhf_prefix.reward.math import REASONS
+from openrlhf_prefix.runtime.rollout import RolloutRequest
+
+EVALUATION = "evaluation"  # takes the place of the step in the seeds of held-out samples
+
+
+class PrefixSamplesGenerator(SamplesGenerator):
+    """OpenRLHF's generator with prefixes."""
+
+    def __init__(self, *, sampler: PrefixSampler, budget: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sampler = sampler
+        self.budget = budget
+        self.step = 0  # global step that the next rollouts belong to; set by the trainer
+        self._position: dict[str, int] = {}
+        ray.get([engine.configure.remote(self.args.verifier) for engine in self.vllm_engines])
+
+    def generate_eval_samples(self, **generate_kwargs: Any) -> list[Experience]:
+        return super().generate_eval_samples(evaluating=True, **generate_kwargs)
+
+    def _generate_vllm(self, *args: Any, **kwargs: Any) -> tuple[list[Experience], int, bool]:
+        self._position = {}
+        experiences, consumed, exhausted = super()._generate_vllm(*args, **kwargs)
+        # sort() is stable: the rows of a group stay together and in the order of their slots.
+        experiences.sort(key=lambda experience: self._position[experience.prompts[0]])
+        return experiences, consumed, exhausted
+
+    def _dispatch_prompts_to_vllm(
+        self, prompts: list[Problem], labels: list[str], *, images: Any = None, **generate_kwargs: Any
+    ) -> list:
+        """Sends one group per problem to the engine with the fewest rows; returns Ray references."""
+        rows = generate_kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
+        evaluating = generate_kwargs.get("evaluating", False)
+        params = self._sampling_params(generate_kwargs)
+        loads = ray.get([engine.get_num_unfinished_requests.remote() for engine in self.vllm_engines])
+        heap = [(load, index) for index, load in enumerate(loads)]
+        heapq.heapify(heap)
+        references = []
+        for problem in prompts:
+            self._position.setdefault(problem.id, len(self._position))
+            load, index = heapq.heappop(heap)
+            heapq.heappush(heap, (load + rows, index))
+            requests = [self._request(problem, slot, evaluating) for slot in range(rows)]
+            engine = self.vllm_engines[index]
+            references.append(engine.generate_group.remote(requests, params, generate_kwargs["max_len"]))
+        return references
+
+    def _sampling_params(self, generate_kwargs: dict[str, Any]) -> SamplingParams:
+        return SamplingParams(
+            temperature=generate_kwargs["temperature"],
+            top_p=generate_kwargs["top_p"],
+            max_tokens=self.budget,
+            min_tokens=1,
+            skip_special_tokens=False,
+            logprobs=0 if self.args.algo.advantage.is_correction_level != "off" else None,
+        )
+
+    def _request(self, problem: Problem, slot: int, evaluating: bool) -> RolloutRequest:
+        draw = PLAIN
+        if not evaluating:
+            lengths = [len(demonstration) for demonstration in problem.demonstrations]
+            draw = self.sampler.draw(self.step, problem.id, slot, lengths)
+        prefix = problem.demonstrations[draw.demonstration][: draw.length].tolist() if draw.length else []
+        return RolloutRequest(
+            problem_id=problem.id,
+            slot=slot,
+            answer=problem.answer,
+            prompt_ids=problem.prompt_ids.tolist(),
+            prefix_ids=prefix,
+            ratio=draw.ratio,
+            seed=request_seed(self.sampler.seed, EVALUATION if evaluating else self.step, problem.id, slot),
+            max_tokens=self.budget - len(prefix),
+        )
+
+    def _process_response_into_experience(self, response: dict[str, Any], **generate_kwargs: Any) -> Experience:
+        experience = super()._process_response_into_experience(response, **generate_kwargs)
+        request: RolloutRequest = response["request"]
+        # One integer per row; the prefix mask is rebuilt from it and the action mask wherever it is needed.
+        experience.info["prefix_length"] = torch.tensor([len(request.prefix_ids)])
+        experience.info["prefix_ratio"] = torch.tensor([request.ratio if request.prefix_ids else 0.0])
+        if "verdict" in response:
+            experience.info["verdict"] = torch.tensor([REASONS.index(response["verdict"])])
+        return experience

@@ -1,0 +1,99 @@
+"""The `train` verb: check everything cheap, take the cluster, run OpenRLHF's train().
+
+Order matters: run folder, tokenizer, data, Ray, GPUs. Whatever a user can mend is refused before a model loads.
+"""
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+from openrlhf_prefix import config
+from openrlhf_prefix.data.problems import Problem, load_problems, response_budget
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.report.lines import summary_table
+from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.resolve import Resolved
+from openrlhf_prefix.runtime import platform
+from openrlhf_prefix.runtime.preflight import check_checkpoint, check_gpus, check_rewards, gpus_needed, load_tokenizer
+
+
+def train(resolved: Resolved) -> None:
+    """Runs a training from checked flags to the export; prints progress and the final table."""
+    args = resolved.args
+    check_checkpoint(args)
+    check_rewards(args)
+    problems = read_problems(args)
+    folder = RunFolder(args.run.dir)
+    folder.claim(resume=args.ckpt.load_enable)
+    print(f"run folder: {folder.write_config(config.dump(resolved.flat)).parent}", flush=True)
+    start_ray(args)
+    check_gpus(args)
+
+    import ray
+
+    from openrlhf_prefix.runtime import seams
+    from openrlhf_prefix.runtime.progress import Board, Display
+
+    args.run.problems = ray.put(problems)
+    args.run.board = Board.remote()
+    print("starting engines and trainers ...", flush=True)
+    with Display(args.run.board):
+        seams.wire()(args)
+    print(summary_table(folder.summary()), flush=True)
+    ray.shutdown()
+
+
+def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
+    """Training and held-out problems, checked and tokenised. Raises UserError."""
+    tokenizer = load_tokenizer(args)
+    budget = response_budget(args)
+    train_set = load_problems(args.data.prompt_dataset, args, tokenizer, budget, args.data.prompt_split)
+    held_out = load_problems(args.eval.dataset, args, tokenizer, budget, args.eval.split) if args.eval.dataset else []
+    if len(train_set) < args.rollout.batch_size:
+        raise UserError(
+            f"{args.data.prompt_dataset} holds {len(train_set)} problems, fewer than rollout.batch_size "
+            f"{args.rollout.batch_size}: lower it, or add problems"
+        )
+    shown = sum(bool(problem.demonstrations) for problem in train_set)
+    if args.prefix.prefixed_per_group and not shown:
+        raise UserError(
+            f"{args.data.prompt_dataset} has no demonstration in any row (column "
+            f"{args.prefix.demonstrations_key!r}): name the right one in --prefix.demonstrations_key, or use "
+            "--hybrid.preset rft"
+        )
+    print(f"{len(train_set)} problems, {shown} with demonstrations; {len(held_out)} held out", flush=True)
+    return train_set, held_out
+
+
+def start_ray(args: SimpleNamespace) -> None:
+    """Connects to RAY_ADDRESS, or starts a Ray of our own; chooses the platform."""
+    import ray
+
+    running = "RAY_ADDRESS" in os.environ
+    resources = None
+    if running:  # which accelerators there are decides on the environment of the workers, so look first
+        ray.init(log_to_driver=False, logging_level="ERROR")
+        resources = ray.cluster_resources()
+        ray.shutdown()
+    chosen = platform.choose(resources)
+    chosen.adjust(args)
+    chosen.install()
+    options: dict[str, Any] = {} if running else {"include_dashboard": False, **chosen.ray_options(gpus_needed(args))}
+    ray.init(
+        **options,
+        log_to_driver=args.run.verbose,
+        logging_level="INFO" if args.run.verbose else "ERROR",
+        runtime_env={"env_vars": worker_environment(args, chosen), **chosen.runtime_env()},
+    )
+
+
+def worker_environment(args: SimpleNamespace, chosen: platform.CudaPlatform) -> dict[str, str]:
+    """Variables of every worker. The first three are OpenRLHF's own, with its defaults."""
+    defaults = {
+        "TOKENIZERS_PARALLELISM": "true",
+        "NCCL_DEBUG": "WARN",
+        "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",
+        "TQDM_DISABLE": "" if args.run.verbose else "1",
+    }
+    kept = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    return {name: value for name, value in (kept | chosen.environment(args)).items() if value}

@@ -1,0 +1,85 @@
+"""What can be found wrong before a model loads: tokenizer, context, reward, checkpoint, GPUs."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.flags import MATH_VERIFY
+
+
+def load_tokenizer(args: SimpleNamespace) -> Any:
+    """The model's tokenizer, after a look at its config. Raises UserError."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    name = args.actor.model_name_or_path
+    try:
+        model_config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
+    limit = getattr(model_config, "max_position_embeddings", None)
+    if limit is not None and args.data.max_len > limit:
+        raise UserError(f"data.max_len {args.data.max_len} is more than the {limit} positions of {name}: lower it")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=not args.data.disable_fast_tokenizer)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{name} has no tokenizer: save one into that folder ({_first_line(error)})") from None
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"the tokenizer of {name} has no eos token, so that no response would end: set one and save it")
+    if args.data.apply_chat_template and not tokenizer.chat_template:
+        raise UserError(f"the tokenizer of {name} has no chat template: add one, or leave out data.apply_chat_template")
+    return tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def check_checkpoint(args: SimpleNamespace) -> None:
+    """--ckpt.load_enable finds something to load. Raises UserError."""
+    folder = Path(args.ckpt.path) / "_actor"
+    if args.ckpt.load_enable and not (folder / "latest").exists():
+        raise UserError(
+            f"--ckpt.load_enable, but {folder} holds no checkpoint: give the --run.dir (or --ckpt.path) of the run to "
+            "resume, or leave the flag out"
+        )
+
+
+def check_rewards(args: SimpleNamespace) -> None:
+    """A reward file defines reward_func; an agent does not meet prefixes. Raises UserError."""
+    if args.train.agent_func_path and args.prefix.prefixed_per_group:
+        raise UserError(
+            "train.agent_func_path starts every row from its prompt: use --hybrid.preset rft, or leave the agent out"
+        )
+    for url in args.reward.remote_url or []:
+        if url.endswith(".py") and "def reward_func(" not in Path(url).read_text(encoding="utf-8"):
+            raise UserError(f"{url} defines no reward_func(queries, prompts, labels): add it to the file")
+        if not url.endswith(".py") and "://" not in url and url not in (MATH_VERIFY, "agent"):
+            raise UserError(f"reward.remote_url {url!r} is neither a .py file nor http://...: leave it out for math-verify")
+
+
+def gpus_needed(args: SimpleNamespace) -> int:
+    """GPUs that OpenRLHF's placement asks for."""
+
+    def size(group: SimpleNamespace) -> int:
+        return group.num_nodes * group.num_gpus_per_node
+
+    actor, engines = size(args.actor), args.vllm.num_engines * args.vllm.tensor_parallel_size
+    reference = size(args.ref) if args.algo.kl.init_coef > 0 else 0
+    reward = 0 if args.reward.remote_url else size(args.reward)
+    if args.train.colocate_all:
+        return actor
+    return actor + engines + (0 if args.train.colocate_actor_ref else reference) + reward
+
+
+def check_gpus(args: SimpleNamespace) -> None:
+    """The cluster has the GPUs that the placement asks for. Raises UserError."""
+    import ray
+
+    needed, found = gpus_needed(args), int(ray.cluster_resources().get("GPU", 0))
+    if needed > found:
+        ray.shutdown()
+        raise UserError(
+            f"the placement asks for {needed} GPUs, the cluster has {found}: lower actor.num_gpus_per_node or "
+            "vllm.num_engines, share them with train.colocate_all, or add nodes"
+        )

@@ -1,0 +1,58 @@
+"""From the controller, which runs in a Ray worker, to the terminal of the driver.
+
+The controller puts lines on a board (a small Ray actor); a thread of the driver takes them off and shows them above a
+progress bar. Ray's own log forwarding would mix them with everything that the engines and the trainers print.
+"""
+
+import threading
+from typing import Any
+
+import ray
+from tqdm import tqdm
+
+POLL_SECONDS = 0.3
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Lines that were not shown yet: (text, steps done, steps in all)."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, int, int]] = []
+
+    def put(self, text: str, done: int, total: int) -> None:
+        self.lines.append((text, done, total))
+
+    def take(self) -> list[tuple[str, int, int]]:
+        taken, self.lines = self.lines, []
+        return taken
+
+
+class Display:
+    """Context manager in the driver that shows what arrives on the board."""
+
+    def __init__(self, board: Any) -> None:
+        self.board = board
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+        self.bar = tqdm(total=None, unit="step", dynamic_ncols=True, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {elapsed}")
+
+    def __enter__(self) -> "Display":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join(timeout=10)
+        self.bar.close()
+
+    def _follow(self) -> None:
+        while not self.done.wait(POLL_SECONDS):
+            self._show()
+        self._show()
+
+    def _show(self) -> None:
+        for text, done, total in ray.get(self.board.take.remote(), timeout=60):
+            self.bar.total, self.bar.n = total, done
+            self.bar.write(text)
+            self.bar.refresh()

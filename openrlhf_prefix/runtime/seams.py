@@ -1,0 +1,87 @@
+"""Every place where an upstream class is replaced by ours. Nothing else in the package reaches into upstream.
+
+    SEAMS           what the code relies on; tests/contract checks each against the installed version
+    wire()          in the driver: the names that OpenRLHF's train() looks up
+    replaced()      in a worker: a name that an upstream constructor looks up while it runs
+    undecorated()   the plain class behind an @ray.remote one, which Ray does not let one subclass
+"""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Seam:
+    module: str
+    name: str  # attribute, or Class.method
+    why: str
+
+
+SEAMS = [
+    Seam("openrlhf.cli.train_ppo_ray", "train", "orchestration, called with checked flags"),
+    Seam("openrlhf.cli.train_ppo_ray", "PolicyModelActor", "replaced: trains with the hybrid loss"),
+    Seam("openrlhf.cli.train_ppo_ray", "create_vllm_engines", "uses RolloutRayActor of its own module"),
+    Seam("openrlhf.trainer.ray.vllm_engine", "RolloutRayActor", "replaced: continues prompt | prefix ids"),
+    Seam("openrlhf.trainer.ppo_trainer", "PPOTrainer", "replaced: schedule step, evaluation, run folder"),
+    Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer", "constructor and train_step of the controller"),
+    Seam("openrlhf.trainer.ppo_utils.samples_generator", "SamplesGenerator._dispatch_prompts_to_vllm", "overridden"),
+    Seam("openrlhf.trainer.ppo_utils.samples_generator", "SamplesGenerator._process_response_into_experience", "used"),
+    Seam("openrlhf.trainer.ppo_utils.samples_generator", "SamplesGenerator._generate_vllm", "extended"),
+    Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker._flatten_results", "extended"),
+    Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.compute_advantages_and_returns", "own"),
+    Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.get_cumulative_returns", "used"),
+    Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", "replaced inside PolicyModelActor's set-up"),
+    Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer.training_step", "extended: hands prefix lengths over"),
+    Seam("openrlhf.trainer.ray.ppo_actor", "PolicyModelActor", "forward also returns entropies"),
+    Seam("openrlhf.trainer.ray.ppo_actor", "stateless_init_process_group", "gloo instead of NCCL on a CPU"),
+    Seam("openrlhf.utils.deepspeed.deepspeed", "get_train_ds_config", "PyTorch's Adam on a CPU"),
+    Seam("deepspeed.comm.torch", "build_shm_op", "gloo alone on a CPU"),
+    Seam("openrlhf.utils.agent", "SingleTurnAgentExecutor", "reward functions and servers of the user"),
+    Seam("openrlhf.models.utils", "compute_reward", "KL in the reward"),
+    Seam("openrlhf.trainer.ppo_utils.length_penalty", "apply_length_penalties", "length penalties"),
+]
+
+
+def undecorated(remote_class: Any) -> type:
+    """The plain class behind a Ray actor class."""
+    return remote_class.__ray_metadata__.modified_class
+
+
+def look_up(seam: Seam) -> Any:
+    """The object a seam names; AttributeError where upstream no longer has it."""
+    found = importlib.import_module(seam.module)
+    for part in seam.name.split("."):
+        metadata = getattr(found, "__ray_metadata__", None)
+        found = getattr(metadata.modified_class if metadata is not None else found, part)
+    return found
+
+
+@contextmanager
+def replaced(module: str, name: str, value: Any) -> Iterator[None]:
+    """While the block runs, `module.name` is `value`."""
+    owner = importlib.import_module(module)
+    upstream = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, upstream)
+
+
+def wire() -> Any:
+    """Puts our classes where OpenRLHF's train() finds them; returns that function."""
+    from openrlhf.cli import train_ppo_ray
+    from openrlhf.trainer import ppo_trainer
+    from openrlhf.trainer.ray import vllm_engine
+
+    from openrlhf_prefix.runtime.actor import PrefixPolicyActor
+    from openrlhf_prefix.runtime.rollout import PrefixRolloutActor
+    from openrlhf_prefix.runtime.trainer import PrefixTrainer
+
+    train_ppo_ray.PolicyModelActor = PrefixPolicyActor
+    vllm_engine.RolloutRayActor = PrefixRolloutActor
+    ppo_trainer.PPOTrainer = PrefixTrainer
+    return train_ppo_ray.train

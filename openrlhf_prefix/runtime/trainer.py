@@ -1,0 +1,152 @@
+"""The controller: OpenRLHF's PPO loop with the prefix schedule, held-out evaluation and the run folder.
+
+Upstream's fit() and train_step() run unchanged; we set the step that rollouts belong to, measure before and after, and
+write what a person or a program wants to read.
+"""
+
+import time
+from typing import Any
+
+import ray
+import torch
+from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
+from openrlhf.utils.utils import get_tokenizer
+
+from openrlhf_prefix.data.order import ProblemLoader
+from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
+from openrlhf_prefix.flags import make_sampler
+from openrlhf_prefix.report.lines import eval_line, step_line
+from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker
+from openrlhf_prefix.runtime.generator import PrefixSamplesGenerator
+from openrlhf_prefix.runtime.rollout_log import rollout_rows
+from openrlhf_prefix.runtime.seams import undecorated
+
+
+class PrefixController(undecorated(PPOTrainer)):
+    """OpenRLHF's PPOTrainer with our generator and experience maker."""
+
+    def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate_kwargs: Any) -> None:
+        args = strategy.args
+        actor_group, critic_group, reward_group, reference_group, engines = groups
+        for flags, name in ((args.eval, "steps"), (args.ckpt, "save_steps")):
+            if getattr(flags, name) == -1:  # upstream's way to say never
+                setattr(flags, name, float("inf"))
+        tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
+        train, held_out = ray.get(args.run.problems)
+        self.prompts_dataloader = ProblemLoader(train, args.rollout.batch_size, seed=args.train.seed)
+        self.eval_dataloader = ProblemLoader(held_out) if held_out else None
+        self.generate_kwargs = generate_kwargs
+        self.total_steps = len(self.prompts_dataloader) // args.rollout.batch_size * args.train.num_episodes
+        rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+        self.max_steps = self.total_steps * (rows // args.train.batch_size) * args.train.max_epochs
+        self.sampler = make_sampler(args, args.prefix.total_steps or self.total_steps)
+        self.samples_generator = PrefixSamplesGenerator(
+            sampler=self.sampler,
+            budget=args.rollout.max_new_tokens,
+            strategy=strategy,
+            prompts_dataloader=self.prompts_dataloader,
+            eval_dataloader=self.eval_dataloader,
+            tokenizer=tokenizer,
+            vllm_engines=engines,
+        )
+        # PPOTrainer's own constructor would read the data once more and build upstream's generator.
+        BasePPOTrainer.__init__(
+            self, strategy, actor_group, critic_group, reward_group, reference_group, engines, tokenizer
+        )
+        self.experience_maker = PrefixExperienceMaker(
+            actor_group, critic_group, reward_group, reference_group, self.kl_ctl, strategy, tokenizer
+        )
+        self.folder = RunFolder(args.run.dir)
+        self.board = args.run.board
+        self.evaluations: dict[int, dict[str, float]] = {}
+
+    def fit(self, global_step: int = 0) -> None:
+        started = time.time()
+        states = self.init_checkpoint_states()
+        step = states["global_step"]
+        if step:
+            self.folder.rewind(step)
+            self.evaluations = {row["step"]: _scores(row) for row in self.folder.read("metrics") if _scores(row)}
+            self.show(f"resumed after step {step}", step)
+        self.samples_generator.step = step
+        if self.eval_dataloader and not step and self.args.run.eval_at_start:
+            self.evaluate(0, **self.eval_kwargs())
+        super().fit(global_step)
+        step = self.samples_generator.step
+        if self.eval_dataloader and step not in self.evaluations:
+            self.evaluate(step, **self.eval_kwargs())
+        self.write_summary(step, time.time() - started)
+        ray.get([engine.shutdown.remote() for engine in self.vllm_engines])
+
+    def init_checkpoint_states(self) -> dict[str, Any]:
+        states = super().init_checkpoint_states()
+        if "global_step" not in states:
+            raise RuntimeError(f"no complete checkpoint could be loaded from {self.args.ckpt.path}: see the actor's log")
+        return states
+
+    def train_step(self, rollout_samples: list, global_step: int) -> tuple[dict[str, Any], int]:
+        low, high = self.sampler.schedule.window(global_step)
+        status, step = super().train_step(rollout_samples, global_step)
+        status |= self.experience_maker.metrics | {"prefix/low": low, "prefix/high": high}
+        self.samples_generator.step = step
+        return status, step
+
+    def save_logs_and_checkpoints(self, global_step: int, logs_dict: dict | None = None, client_states: Any = None) -> None:
+        metrics = {key: value for key, value in (logs_dict or {}).items() if isinstance(value, (int, float))}
+        self.folder.append("metrics", [{"step": global_step, **metrics}])
+        kept = self.args.run.rollout_groups
+        size = self.args.rollout.n_samples_per_prompt
+        rows = rollout_rows(self.experience_maker.last_batch, self.tokenizer, size, kept)
+        self.folder.append("rollouts", [{"step": global_step, **row} for row in rows])
+        self.show(step_line(global_step, self.total_steps, metrics), global_step)
+        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
+
+    def eval_kwargs(self) -> dict[str, Any]:
+        return {
+            **self.generate_kwargs,
+            "temperature": self.args.eval.temperature,
+            "n_samples_per_prompt": self.args.eval.n_samples_per_prompt,
+        }
+
+    @torch.no_grad()
+    def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
+        """avg@n (pass1, OpenRLHF's name for it) and pass@n of every source of the held-out problems."""
+        started = time.time()
+        samples = self.samples_generator.generate_eval_samples(**generate_kwargs)
+        size = generate_kwargs["n_samples_per_prompt"]
+        sources = [problem.source for problem in self.eval_dataloader.problems]
+        correct: dict[str, list[float]] = {}
+        for source, start in zip(sources, range(0, len(samples), size), strict=True):
+            rewards = [float(sample.rewards) for sample in samples[start : start + size]]
+            correct.setdefault(source, []).append(sum(reward > 0 for reward in rewards))
+        logs = {}
+        for source, counts in correct.items():
+            logs[f"eval_{source}_pass1"] = average_at_n(counts, size)
+            logs[f"eval_{source}_pass{size}"] = pass_at_k(counts, size, size)
+        self.evaluations[global_step] = logs
+        truncated = sum(bool(sample.truncated) for sample in samples) / len(samples)
+        extra = {"eval_truncated_rate": truncated, "timing/evaluation": time.time() - started}
+        self.folder.append("metrics", [{"step": global_step, **logs, **extra}])
+        self.show(eval_line(global_step, logs), global_step)
+        for logger in (self.wandb_logger, self.tensorboard_logger):
+            if logger:
+                logger.log_eval(global_step, logs)
+        return logs
+
+    def write_summary(self, step: int, seconds: float) -> None:
+        paths = {"export": self.args.ckpt.output_dir, "run folder": str(self.folder.path)}
+        base, trained = (self.evaluations.get(at, {}) for at in (0, step))
+        self.folder.write_summary(
+            {"base": base, "trained": trained, "steps": step, "seconds": round(seconds, 1), "paths": paths}
+        )
+
+    def show(self, text: str, step: int) -> None:
+        ray.get(self.board.put.remote(text, step, self.total_steps))
+
+
+def _scores(row: dict[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in row.items() if key.startswith("eval_") and "_pass" in key}
+
+
+PrefixTrainer = ray.remote(PrefixController)
