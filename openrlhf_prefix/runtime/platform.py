@@ -7,6 +7,7 @@ DeepSpeed and vLLM code runs on gloo:
 - torch.cuda.{current_device, synchronize, ...} and init_device_mesh("cuda") answer for the CPU.
 - flash_attn has stand-ins (flash_attn_cpu.py), attention is sdpa.
 - Weights travel over gloo instead of NCCL (weight_sync.py).
+- bf16 products are computed in fp32 where the CPU has no bf16 instructions.
 - Adam is PyTorch's own and gloo moves all tensors: DeepSpeed's operators would be compiled at first use.
 
 `set_up_worker` is Ray's worker_process_setup_hook: it runs in every worker before OpenRLHF is imported. vLLM's
@@ -117,15 +118,33 @@ class CpuPlatform(CudaPlatform):
 
         ppo_actor.stateless_init_process_group = gloo_group
         deepspeed.comm.torch.build_shm_op = lambda: None
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            torch.nn.functional.linear = linear_in_fp32
         upstream_config = strategy_module.get_train_ds_config
 
-        def config_with_torch_adam(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        def cpu_config(*args: Any, **kwargs: Any) -> dict[str, Any]:
             config = upstream_config(*args, **kwargs)
             if config.get("optimizer", {}).get("type") == "AdamW":
                 config["optimizer"]["params"]["torch_adam"] = True
+            config["zero_optimization"]["memory_efficient_linear"] = False  # would put its own linear in place
             return config
 
-        strategy_module.get_train_ds_config = config_with_torch_adam
+        strategy_module.get_train_ds_config = cpu_config
+
+
+_linear = torch.nn.functional.linear
+
+
+def linear_in_fp32(
+    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """torch.nn.functional.linear for a CPU without bf16 instructions, where a bf16 product takes ten times as long.
+
+    bf16 in, bf16 out; the product is accumulated in fp32 and rounded once, as hardware with bf16 does.
+    """
+    if input.dtype != torch.bfloat16:
+        return _linear(input, weight, bias)
+    return _linear(input.float(), weight.float(), None if bias is None else bias.float()).to(torch.bfloat16)
 
 
 class CpuDevice(str):
