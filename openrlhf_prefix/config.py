@@ -123,8 +123,8 @@ def render(settings: Mapping[str, Any], actions: Mapping[str, argparse.Action]) 
     argv: list[str] = []
     for name, value in settings.items():
         action = require_known(name, actions, "key ")
-        if value is None:
-            continue
+        if value is None or (isinstance(value, str) and action.nargs is not None and value == action.default):
+            continue  # a list flag whose default is a word (lora.target_modules) would come back as a list
         if is_switch(action):
             argv += _render_switch(name, value)
         elif isinstance(value, (list, tuple)):

@@ -198,8 +198,13 @@ def check_files(args: argparse.Namespace) -> None:
             raise UserError(f"{flag} is not set: give --{flag}, or put it into the config file")
     for flag, value in named.items():
         for path in str(value).split(",") if value else []:
-            if looks_local(path.split("@")[0]) and not Path(path.split("@")[0]).expanduser().exists():
-                raise UserError(f"{flag}: there is no {path!r} here ({Path.cwd()}); check the path")
+            check_exists(flag, path.split("@")[0].strip())
+
+
+def check_exists(flag: str, path: str) -> None:
+    """`path` is there, unless it may be a hub name. Raises UserError."""
+    if looks_local(path) and not Path(path).expanduser().exists():
+        raise UserError(f"{flag}: there is no {path!r} here ({Path.cwd()}); check the path")
 
 
 def looks_local(name: str) -> bool:

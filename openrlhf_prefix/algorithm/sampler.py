@@ -30,6 +30,7 @@ class PrefixDraw:
     ratio: float  # drawn share l of the demonstration, before rounding and clamping
 
 
+EVALUATION = "evaluation"  # stands for the step in the seeds of held-out samples
 PLAIN = PrefixDraw(demonstration=None, length=0, ratio=0.0)
 
 
@@ -43,8 +44,8 @@ def stable_uniform(*key: object) -> float:
     return int.from_bytes(stable_bits(*key)[:8], "big") / 2**64 // 2**-53 * 2**-53
 
 
-def request_seed(seed: int, step: int, problem_id: str, slot: int) -> int:
-    """Sampling seed of one rollout request, in [0, 2^31)."""
+def request_seed(seed: int, step: int | str, problem_id: str, slot: int) -> int:
+    """Sampling seed of one rollout request at a step (or EVALUATION), in [0, 2^31)."""
     return int.from_bytes(stable_bits("request", seed, step, problem_id, slot)[:4], "big") >> 1
 
 

@@ -10,6 +10,8 @@ between the very ids that are trained: nothing is decoded and tokenised again. A
 with file, row number (from 1) and reason before any cluster resource is taken.
 """
 
+import itertools
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,17 +60,17 @@ def load_problems(names: str, args: SimpleNamespace, tokenizer: Any, budget: int
 
 
 def _read(name: str, split: str, limit: int) -> Iterator[dict[str, Any]]:
-    """Rows of one dataset, as dictionaries."""
-    from datasets import Dataset, load_dataset, load_from_disk
+    """Rows of one dataset, as dictionaries: JSON lines by ourselves, for the row number of a broken one."""
+    if Path(name).suffix.lower() == ".jsonl":
+        yield from itertools.islice(_read_lines(Path(name)), limit)
+        return
+    from datasets import Dataset, disable_progress_bars, load_dataset, load_from_disk
     from datasets.exceptions import DatasetGenerationError
 
+    disable_progress_bars()  # they would stand between the lines that a person reads
     suffix = Path(name).suffix.lower().lstrip(".")
     try:
-        if suffix in ("json", "jsonl"):
-            if Path(name).stat().st_size == 0:
-                return
-            data = load_dataset("json", data_files=name)
-        elif suffix in ("csv", "parquet", "arrow"):
+        if suffix in ("json", "csv", "parquet", "arrow"):
             data = load_dataset(suffix, data_files=name)
         elif (Path(name) / "dataset_info.json").exists() or (Path(name) / "dataset_dict.json").exists():
             data = load_from_disk(name)
@@ -80,6 +82,20 @@ def _read(name: str, split: str, limit: int) -> Iterator[dict[str, Any]]:
     if not isinstance(data, Dataset):
         data = data[split] if split in data else next(iter(data.values()))
     yield from data.select(range(min(limit, len(data))))
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:  # broken JSON, and bytes that are not UTF-8
+                raise UserError(f"{path}: row {number} is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{path}: row {number} is not an object with a prompt and an answer")
+            yield row
 
 
 def _tokenise(name: str, rows: Sequence[dict], args: SimpleNamespace, tokenizer: Any, budget: int) -> list[Problem]:

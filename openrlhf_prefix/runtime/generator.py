@@ -14,12 +14,10 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from vllm import SamplingParams
 
-from openrlhf_prefix.algorithm.sampler import PLAIN, PrefixSampler, request_seed
+from openrlhf_prefix.algorithm.sampler import EVALUATION, PLAIN, PrefixSampler, request_seed
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.reward.math import REASONS
 from openrlhf_prefix.runtime.rollout import RolloutRequest
-
-EVALUATION = "evaluation"  # takes the place of the step in the seeds of held-out samples
 
 
 class PrefixSamplesGenerator(SamplesGenerator):

@@ -50,6 +50,10 @@ class CudaPlatform:
         """Arguments of the vLLM engine."""
         return {}
 
+    def engine_environment(self) -> dict[str, str]:
+        """Variables that the vLLM engine reads."""
+        return {}
+
     def install(self) -> None:
         """Runs in every process before OpenRLHF is imported."""
 
@@ -66,7 +70,6 @@ class CpuPlatform(CudaPlatform):
     def adjust(self, args: SimpleNamespace) -> None:
         args.ds.attn_implementation = "sdpa"
         args.vllm.sync_backend = "gloo"
-        args.vllm.enforce_eager = True
         args.vllm.enable_sleep = False
         args.ds.enable_sleep = False
 
@@ -82,6 +85,11 @@ class CpuPlatform(CudaPlatform):
             VARIABLE: self.name,
             "DS_ACCELERATOR": "cpu",
             "OMP_NUM_THREADS": str(threads),
+            **self.engine_environment(),
+        }
+
+    def engine_environment(self) -> dict[str, str]:
+        return {
             "TORCHDYNAMO_DISABLE": "1",  # compiling needs a C++ compiler and takes longer than it saves here
             "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"),  # GiB
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -92,7 +100,7 @@ class CpuPlatform(CudaPlatform):
 
     def engine_options(self) -> dict[str, Any]:
         # vLLM takes back a random draw when it splits a prompt; a seeded request cannot do that on a CPU.
-        return {"enable_chunked_prefill": False}
+        return {"enable_chunked_prefill": False, "enforce_eager": True}
 
     def install(self) -> None:
         from openrlhf_prefix.runtime import flash_attn_cpu

@@ -8,6 +8,10 @@ from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.flags import MATH_VERIFY
 
 
+# transformers makes an empty tokenizer, without a word, for some model types whose folder has none of these.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
+
+
 def load_tokenizer(args: SimpleNamespace) -> Any:
     """The model's tokenizer, after a look at its config. Raises UserError."""
     from transformers import AutoConfig, AutoTokenizer
@@ -20,6 +24,8 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
     limit = getattr(model_config, "max_position_embeddings", None)
     if limit is not None and args.data.max_len > limit:
         raise UserError(f"data.max_len {args.data.max_len} is more than the {limit} positions of {name}: lower it")
+    if Path(name).is_dir() and not any((Path(name) / file).exists() for file in TOKENIZER_FILES):
+        raise UserError(f"{name} has no tokenizer: save one into that folder (none of {', '.join(TOKENIZER_FILES)})")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=not args.data.disable_fast_tokenizer)
     except (OSError, ValueError, TypeError) as error:

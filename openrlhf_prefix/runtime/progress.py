@@ -11,6 +11,7 @@ import ray
 from tqdm import tqdm
 
 POLL_SECONDS = 0.3
+FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} {elapsed}"
 
 
 @ray.remote(num_cpus=0)
@@ -35,7 +36,7 @@ class Display:
         self.board = board
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._follow, daemon=True)
-        self.bar = tqdm(total=None, unit="step", dynamic_ncols=True, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {elapsed}")
+        self.bar = tqdm(unit="step", dynamic_ncols=True, disable=None, bar_format=FORMAT)
 
     def __enter__(self) -> "Display":
         self.thread.start()

@@ -1,0 +1,103 @@
+"""The `evaluate` verb: accuracy of an HF folder on a dataset, sampled by vLLM, no trainer and no Ray.
+
+Same prompts, same verifier and same metrics as the held-out evaluation of a run, so that an exported model can be
+checked against the number its run reported.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from openrlhf_prefix.algorithm.sampler import EVALUATION, request_seed
+from openrlhf_prefix.config import nested
+from openrlhf_prefix.data.problems import Problem, load_problems
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
+from openrlhf_prefix.flags import check_exists
+from openrlhf_prefix.reward import MathVerifier
+from openrlhf_prefix.runtime import platform
+from openrlhf_prefix.runtime.preflight import load_tokenizer
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints one line: avg@n and pass@n."""
+    options = _parse(argv)
+    flags = _flags(options)
+    for flag, value in (("MODEL", options.model), ("DATASET", options.dataset)):
+        check_exists(flag, value)
+    tokenizer = load_tokenizer(flags)
+    problems = load_problems(options.dataset, flags, tokenizer, options.max_new_tokens, "train")
+    rewards = sample_rewards(options, problems, tokenizer)
+    correct = [sum(reward > 0 for reward in row) for row in rewards]
+    average, passed = average_at_n(correct, options.samples), pass_at_k(correct, options.samples, options.samples)
+    print(f"{len(problems)} problems | avg@{options.samples} {average:.1%} | pass@{options.samples} {passed:.1%}")
+
+
+def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokenizer: object) -> list[list[float]]:
+    """Rewards of `options.samples` responses to every problem."""
+    chosen = platform.choose()
+    os.environ.update(chosen.engine_environment())
+    from vllm import LLM, SamplingParams
+
+    engine = LLM(
+        options.model,
+        dtype="bfloat16",
+        max_model_len=options.max_len,
+        tensor_parallel_size=options.tensor_parallel_size,
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        disable_log_stats=True,
+        **chosen.engine_options(),
+    )
+    slots = [(problem, slot) for problem in problems for slot in range(options.samples)]
+    params = [
+        SamplingParams(
+            temperature=options.temperature,
+            max_tokens=options.max_new_tokens,
+            seed=request_seed(options.seed, EVALUATION, problem.id, slot),
+        )
+        for problem, slot in slots
+    ]
+    prompts = [{"prompt_token_ids": problem.prompt_ids.tolist()} for problem, _ in slots]
+    texts = [output.outputs[0].text for output in engine.generate(prompts, params)]
+    with MathVerifier() as verifier:
+        scores = verifier.score(texts, [problem.answer for problem, _ in slots])
+    values = [score.value for score in scores]
+    return [values[start : start + options.samples] for start in range(0, len(values), options.samples)]
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="openrlhf-prefix evaluate", allow_abbrev=False)
+    parser.add_argument("model", help="HF folder or hub name")
+    parser.add_argument("dataset", help="file of problems, as for training")
+    parser.add_argument("--samples", type=int, default=4, help="responses to every problem")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--max_new_tokens", type=int, default=64)
+    parser.add_argument("--max_len", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--tensor_parallel_size", type=int, default=1)
+    parser.add_argument("--gpu_memory_utilization", type=float, default=0.8)
+    parser.add_argument("--input_key", default="prompt")
+    parser.add_argument("--label_key", default="answer")
+    parser.add_argument("--no_chat_template", action="store_true", help="send the prompt as it is")
+    options = parser.parse_args(argv)
+    if options.samples < 1 or options.max_new_tokens < 1:
+        raise UserError("--samples and --max_new_tokens are at least 1")
+    return options
+
+
+def _flags(options: argparse.Namespace) -> SimpleNamespace:
+    """The flags that the readers of problems and tokenizers look at."""
+    return nested(
+        {
+            "actor.model_name_or_path": options.model,
+            "data.input_key": options.input_key,
+            "data.label_key": options.label_key,
+            "data.input_template": None,
+            "data.apply_chat_template": not options.no_chat_template,
+            "data.disable_fast_tokenizer": False,
+            "data.max_samples": int(1e8),
+            "data.max_len": options.max_len,
+            "prefix.demonstrations_key": None,
+        }
+    )

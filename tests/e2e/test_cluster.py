@@ -1,0 +1,62 @@
+"""Two ranks and two engines; a running cluster; a submitted job; the other preset."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SECONDS, Trained, quickstart, run
+
+RAY = Path(sys.executable).with_name("ray")
+
+
+def test_two_zero3_ranks_and_two_engines_train(embedded, tmp_path):
+    flags = ["--actor.num_gpus_per_node", 2, "--vllm.num_engines", 2, "--data.max_samples", 48, "--eval.steps", -1]
+    finished = Trained(run(*quickstart(tmp_path / "two", *flags, "--ds.zero_stage", 3)), tmp_path / "two")
+    assert finished.code == 0, finished.output
+    steps = finished.metrics()
+    assert [row["step"] for row in steps] == [1, 2, 3]
+    assert all(math.isfinite(row["policy_loss"]) and row["actor_grad_norm"] > 0 for row in steps)
+    assert all(row["prefix/rows"] == 16 and row["rollout/num_samples"] == 128 for row in steps)
+    assert (tmp_path / "two" / "export" / "model.safetensors").exists()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster with one logical GPU, started by hand as an administrator would; gives its job server's address."""
+    port, dashboard = 26379, 28265
+    start = [RAY, "start", "--head", "--num-cpus", "4", "--num-gpus", "1", "--port", str(port), "--disable-usage-stats"]
+    start += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
+    started = subprocess.run(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    assert started.returncode == 0, started.stdout
+    yield {"gcs": f"127.0.0.1:{port}", "jobs": f"http://127.0.0.1:{dashboard}"}
+    subprocess.run([RAY, "stop", "--force"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+
+
+def test_more_gpus_than_the_cluster_has_are_refused(cluster, embedded, tmp_path):
+    flags = ["--actor.num_gpus_per_node", 2, "--vllm.num_engines", 2]
+    refused = run(*quickstart(tmp_path / "many", *flags), env={"RAY_ADDRESS": cluster["gcs"]})
+    assert refused.returncode == 2, refused.stdout
+    assert "asks for 2 GPUs, the cluster has 1" in refused.stdout
+
+
+def test_a_submitted_job_runs_plain_rft_on_the_running_cluster(cluster, embedded, tmp_path):
+    folder = tmp_path / "job"
+    flags = quickstart(folder, "--hybrid.preset", "rft", "--data.max_samples", 32, "--eval.steps", -1)
+    entry = [sys.executable, "-m", "openrlhf_prefix.cli", *map(str, flags)]
+    runtime_env = f'{{"env_vars": {{"PYTHONPATH": "{ROOT}"}}}}'
+    submitted = subprocess.run(
+        [RAY, "job", "submit", "--address", cluster["jobs"], "--runtime-env-json", runtime_env, "--", "sh", "-c",
+         f"cd {ROOT} && {' '.join(entry)}"],
+        env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert submitted.returncode == 0, submitted.stdout
+    steps = Trained(submitted, folder).metrics()
+    assert [row["step"] for row in steps] == [1, 2]
+    assert all(row["prefix/rows"] == 0 and row["reward/prefixed"] is None for row in steps)

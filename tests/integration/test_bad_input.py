@@ -1,0 +1,168 @@
+"""Every mistake of a user ends in one clear sentence on stderr and exit code 2, before Ray starts or a model loads."""
+
+import json
+import sys
+
+import pytest
+
+pytest.importorskip("openrlhf")
+
+from openrlhf_prefix import cli  # noqa: E402
+from openrlhf_prefix.data.tiny_model import WarmUp, make_model  # noqa: E402
+
+GOOD = {"prompt": "1+2", "answer": "3", "demonstrations": ["1+2=3\n\\boxed{3}"]}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("model") / "tiny", recipe=WarmUp(steps=1), progress=False)
+
+
+@pytest.fixture
+def base(model, tmp_path):
+    """A command line that would train if nothing were wrong with it."""
+    data = write(tmp_path / "data.jsonl", [GOOD] * 4)
+    flags = {
+        "actor.model_name_or_path": model,
+        "actor.num_gpus_per_node": 1,
+        "data.prompt_dataset": data,
+        "data.apply_chat_template": "true",
+        "data.max_len": 96,
+        "rollout.max_new_tokens": 48,
+        "rollout.batch_size": 4,
+        "train.batch_size": 32,
+        "vllm.num_engines": 1,
+        "run.dir": tmp_path / "run",
+    }
+    return {name: str(value) for name, value in flags.items()}
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def refuse(capsys, flags, *more):
+    """Runs `train`, expects exit code 2 and one line; returns that line. Ray must not have been started."""
+    argv = [token for name, value in flags.items() for token in (f"--{name}", *value.split())]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", *argv, *map(str, more)])
+    said = capsys.readouterr().err.strip()
+    assert ended.value.code == 2
+    assert len(said.splitlines()) == 1, said
+    assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("actor.adam.l", "1e-6", "did you mean actor.adam.lr"),
+        ("prefix.kep", "0.2", "did you mean prefix.keep"),
+        ("actor.adam.lr", "fast", "invalid float value"),
+        ("prefix.prefixed_per_group", "9", "does not fit a group of 8"),
+        ("prefix.low_start", "1.5", "a ratio lies in [0, 1]"),
+        ("prefix.keep", "-0.1", "a share lies in [0, 1]"),
+        ("prefix.high", "0.5", "prefix.low_start = 0.95 is above prefix.high = 0.5"),
+        ("prefix.total_steps", "0", "at least 1 step"),
+        ("prefix.shape", "sine", "cosine"),
+        ("hybrid.preset", "magic", "prefix_rft, rft"),
+        ("data.prompt_dataset", "no/such/file.jsonl", "there is no 'no/such/file.jsonl'"),
+        ("actor.model_name_or_path", "./no-model", "there is no './no-model'"),
+        ("reward.remote_url", "./no_reward.py", "there is no './no_reward.py'"),
+        ("rollout.batch_size", "3", "no multiple of train.batch_size"),
+        ("train.micro_batch_size", "5", "no multiple of train.micro_batch_size"),
+        ("data.max_len", "100000", "positions"),
+        ("data.max_len", "50", "prompt of"),
+        ("algo.advantage.estimator", "gae", "--hybrid.estimator"),
+        ("train.async_enable", "true", "train.async_enable is not supported"),
+        ("train.dynamic_batch_enable", "true", ""),
+    ],
+)
+def test_a_wrong_flag_is_named_with_its_mend(capsys, base, flag, value, expected):
+    if flag == "train.dynamic_batch_enable":
+        base["ds.zero_stage"], expected = "2", "set ds.zero_stage to 3"
+    assert expected in refuse(capsys, {**base, flag: value})
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], "holds no rows"),
+        ([GOOD, {**GOOD, "prompt": ""}], "row 2 has no prompt"),
+        ([GOOD, GOOD, {"prompt": "1+2", "demonstrations": []}], "row 3 has no answer"),
+        ([{**GOOD, "demonstrations": ["3"]}], "row 1: demonstration 0 has 1 tokens"),
+        ([{**GOOD, "demonstrations": [""]}], "row 1: demonstration 0 has 0 tokens"),
+        ([{**GOOD, "demonstrations": "1+2=3"}], "must be a list of strings"),
+        ([{**GOOD, "demonstrations": ["1+2=3\n" * 30]}], "more than a response may have"),
+        ([{**GOOD, "demonstrations": []}] * 4, "no demonstration in any row"),
+        ([GOOD] * 2, "fewer than rollout.batch_size"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_with_file_and_number(capsys, base, tmp_path, rows, expected):
+    data = write(tmp_path / "bad.jsonl", rows)
+    said = refuse(capsys, {**base, "data.prompt_dataset": str(data)})
+    assert expected in said and "bad.jsonl" in said
+
+
+def test_a_broken_line_of_json_is_named_with_its_file_and_row(capsys, base, tmp_path):
+    data = tmp_path / "broken.jsonl"
+    data.write_text(json.dumps(GOOD) + "\n{not json\n")
+    assert "broken.jsonl: row 2 is not JSON" in refuse(capsys, {**base, "data.prompt_dataset": str(data)})
+
+
+def test_a_model_folder_without_a_tokenizer_is_refused(capsys, base, model, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).symlink_to(model / name)
+    assert "has no tokenizer" in refuse(capsys, {**base, "actor.model_name_or_path": str(bare)})
+
+
+def test_a_reward_file_without_the_function_is_refused(capsys, base, tmp_path):
+    (tmp_path / "reward.py").write_text("def score(queries): ...\n")
+    said = refuse(capsys, {**base, "reward.remote_url": str(tmp_path / "reward.py")})
+    assert "defines no reward_func" in said
+
+
+def test_a_yaml_file_is_held_to_the_same_names(capsys, base, tmp_path):
+    (tmp_path / "run.yaml").write_text("prefix:\n  keeep: 0.2\n")
+    assert "did you mean prefix.keep" in refuse(capsys, base, "--config", tmp_path / "run.yaml")
+    assert "there is no config file" in refuse(capsys, base, "--config", tmp_path / "absent.yaml")
+
+
+def test_an_existing_run_is_not_written_over(capsys, base, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1}\n')
+    assert "already holds a run" in refuse(capsys, base)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_a_dry_run_prints_and_saves_a_config_that_resolves_to_the_same(capsys, base, tmp_path):
+    from openrlhf_prefix.resolve import resolve
+
+    argv = [token for name, value in base.items() for token in (f"--{name}", *value.split())]
+    cli.main(["train", *argv, "--dry_run", "--actor.loss_agg_mode", "token-mean"])
+    printed = capsys.readouterr().out
+    saved = tmp_path / "run" / "config.yaml"
+    assert saved.read_text() in printed
+    again = resolve(["--config", str(saved)])
+    first = resolve([*argv, "--actor.loss_agg_mode", "token-mean"])
+    assert plain(again.flat) == plain(first.flat)
+    assert again.args.hybrid.divisor == "token-mean"
+
+
+def plain(flat):
+    """Tuples as lists, without the names that hold the time of day."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items() if "run_name" not in key}
+
+
+def test_every_shipped_config_resolves(capsys, base, model, tmp_path):
+    from pathlib import Path
+
+    for path in sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml")):
+        paths = {name: base[name] for name in ("actor.model_name_or_path", "data.prompt_dataset")}
+        flags = [token for name, value in paths.items() for token in (f"--{name}", value)]
+        cli.main(["train", "--config", str(path), *flags, "--eval.dataset", base["data.prompt_dataset"],
+                  "--run.dir", str(tmp_path / path.stem), "--dry_run"])
+        assert "the flags are valid" in capsys.readouterr().out
