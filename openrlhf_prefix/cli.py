@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from openrlhf_prefix.errors import UserError
 
-# The pinned stack brings pynvml along, and torch warns about it at every import.
+# Of the pinned stack, about itself: nothing that a user of it could mend.
+warnings.filterwarnings("ignore", message="Tip: In future versions of Ray", category=FutureWarning)
 warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
 
 
@@ -36,12 +37,10 @@ def train(argv: Sequence[str]) -> None:
 
 
 def embed(argv: Sequence[str]) -> None:
-    """embed DIRECTORY: make the embedded task and its tiny base model (cached)."""
-    from openrlhf_prefix.data.embedded import make
+    """embed DIRECTORY [--max_operations N ...]: make the embedded task and its tiny base model (cached)."""
+    from openrlhf_prefix.data.embedded import main as run
 
-    if len(argv) != 1 or argv[0].startswith("-"):
-        raise UserError("embed takes one folder: openrlhf-prefix embed .cache/quickstart")
-    make(argv[0])
+    run(argv)
 
 
 def evaluate(argv: Sequence[str]) -> None:

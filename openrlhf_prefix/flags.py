@@ -16,15 +16,20 @@ from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
 from openrlhf_prefix.algorithm.selection import SCOPES
 from openrlhf_prefix.errors import UserError
 
-# The name OpenRLHF has for an estimator of ours; its own checks run on that name.
-UPSTREAM_ESTIMATOR = {
-    "dr_grpo": "dr_grpo",
-    "grpo": "group_norm",
-    "rloo": "rloo",
-    "dr_grpo_prefix": "dr_grpo",
-    "grpo_prefix": "group_norm",
+# OpenRLHF's flag -> our flag, and the name it has for each value of ours. Its own checks run on its names.
+UPSTREAM = {
+    "algo.advantage.estimator": (
+        "hybrid.estimator",
+        {
+            "dr_grpo": "dr_grpo",
+            "grpo": "group_norm",
+            "rloo": "rloo",
+            "dr_grpo_prefix": "dr_grpo",
+            "grpo_prefix": "group_norm",
+        },
+    ),
+    "actor.loss_agg_mode": ("hybrid.divisor", {"token-mean": "token-mean", "seq-mean": "seq-mean-token-mean"}),
 }
-UPSTREAM_DIVISOR = {"token-mean": "token-mean", "seq-mean-token-mean": "seq-mean"}
 MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for our own verifier
 
 
@@ -62,7 +67,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--verifier.workers", type=int, default=2, help="verifier processes per engine")
     add("--verifier.timeout", type=float, default=5.0, help="seconds that one answer may take")
-    add("--verifier.memory_mb", type=int, default=2048, help="address space of a verifier process, its imports (about 60 MB) included")
+    add(
+        "--verifier.memory_mb",
+        type=int,
+        default=2048,
+        help="address space of a verifier process, its imports (about 60 MB) included",
+    )
 
     group = parser.add_argument_group("run", "the run folder and what is shown")
     add = group.add_argument
@@ -83,40 +93,34 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
     """
     preset = PRESETS[str(explicit.get("hybrid.preset", "prefix_rft"))]
     values: dict[str, object] = {
-        "hybrid.estimator": _from_upstream(explicit, "algo.advantage.estimator", "hybrid.estimator") or preset.estimator,
+        "hybrid.estimator": preset.estimator,
         "hybrid.baseline": preset.baseline,
-        "hybrid.divisor": _from_upstream(explicit, "actor.loss_agg_mode", "hybrid.divisor") or preset.divisor,
+        "hybrid.divisor": preset.divisor,
         "hybrid.clip_prefix": preset.clip_prefix,
         "prefix.prefixed_per_group": preset.prefixed_per_group,
         "prefix.keep": preset.keep,
     }
+    for theirs in UPSTREAM:
+        if theirs in explicit:
+            values[UPSTREAM[theirs][0]] = _from_upstream(explicit, theirs)
     values = {name: value for name, value in values.items() if name not in explicit}
-    estimator = str(explicit.get("hybrid.estimator", values.get("hybrid.estimator")))
-    if "algo.advantage.estimator" not in explicit and estimator in UPSTREAM_ESTIMATOR:
-        values["algo.advantage.estimator"] = UPSTREAM_ESTIMATOR[estimator]
+    ours, names = UPSTREAM["algo.advantage.estimator"]
+    values["algo.advantage.estimator"] = names.get(str(explicit.get(ours, values.get(ours))))
     return values
 
 
-def _from_upstream(explicit: Mapping[str, object], theirs: str, ours: str) -> str | None:
-    """Our name for the value that the user gave to OpenRLHF's flag `theirs`; None when it was left alone."""
-    if theirs not in explicit:
-        return None
-    if theirs == "actor.loss_agg_mode":
-        names = UPSTREAM_DIVISOR
-    else:
-        names = {upstream: name for name, upstream in reversed(UPSTREAM_ESTIMATOR.items())}
+def _from_upstream(explicit: Mapping[str, object], theirs: str) -> str:
+    """The value of our flag that the user's value of OpenRLHF's flag `theirs` stands for."""
+    ours, names = UPSTREAM[theirs]
     value = str(explicit[theirs])
-    if value not in names:
+    meanings = [own for own, upstream in names.items() if upstream == value]
+    if not meanings:
         raise UserError(
             f"--{theirs} {value} has no definition for groups with prefixed rows: choose one of "
-            f"{', '.join(names)}, or use --{ours}"
+            f"{', '.join(dict.fromkeys(names.values()))}, or use --{ours}"
         )
-    chosen = str(explicit.get(ours, names[value]))
-    if ours == "hybrid.estimator":
-        agree = UPSTREAM_ESTIMATOR.get(chosen) == value
-    else:
-        agree = chosen == names[value]
-    if not agree:
+    chosen = str(explicit.get(ours, meanings[0]))
+    if chosen not in meanings:
         raise UserError(f"--{theirs} {value} and --{ours} {chosen} disagree: leave one of them out")
     return chosen
 
@@ -208,8 +212,8 @@ def check_exists(flag: str, path: str) -> None:
 
 
 def looks_local(name: str) -> bool:
-    """Whether `name` must be a file or folder rather than a hub name such as Qwen/Qwen2.5-Math-7B."""
-    return name.startswith((".", "/", "~")) or name.count("/") != 1 or bool(Path(name).suffix in _DATA_SUFFIXES)
+    """Whether `name` must be a file or folder, and cannot be a hub name such as Qwen/Qwen2.5-Math-7B or gpt2."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in _DATA_SUFFIXES
 
 
 _DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".parquet", ".arrow", ".py"}

@@ -1,6 +1,6 @@
 """From a command line to checked flags: what `train` and `--dry_run` share.
 
-    argv + YAML -> known names -> preset -> argparse -> our checks -> OpenRLHF's checks -> one nested object
+argv + YAML -> known names -> preset -> argparse -> our checks -> OpenRLHF's checks -> one nested object
 """
 
 import argparse
@@ -98,6 +98,8 @@ def _absolute(names: str | None) -> str | None:
     """Comma-separated names with every existing local path made absolute: workers run in other folders."""
     if names is None:
         return None
-    parts = (str(Path(part).expanduser().absolute()) if Path(part).expanduser().exists() else part
-             for part in names.split(","))
+    parts = (
+        str(Path(part).expanduser().absolute()) if Path(part).expanduser().exists() else part
+        for part in names.split(",")
+    )
     return ",".join(parts)

@@ -46,10 +46,7 @@ def mismatch_weights(
         divergence = _binary_divergence(old_log_probs.detach(), rollout_log_probs, gating)
         statistic = _row_mean(divergence, mask) if level == "seq" else divergence
     outside = ((statistic < low) | (statistic > high)).expand_as(mask) & mask
-    if mode == "clip":
-        weight = weight.clamp(low, high)
-    else:
-        weight = torch.where(outside, torch.zeros_like(weight), weight)
+    weight = weight.clamp(low, high) if mode == "clip" else weight.masked_fill(outside, 0.0)
     return torch.where(mask, weight, torch.ones_like(weight)), outside
 
 

@@ -4,7 +4,7 @@
     demonstration   7+4=1 / 1*3=3 / 3-8=5 / \\boxed{5}      (one step a line, each with its intermediate value)
     answer          5
 
-Guessing the last digit is right about one time in five, working through the steps is right every time: a policy
+Guessing the last digit is right little more than one time in ten, working through the steps every time: a policy
 that learns to write the steps is visibly better, which is what demonstrations are for. `TASKS` names the task
 writers; another one with the same signature and the same rows can be put beside this one.
 """

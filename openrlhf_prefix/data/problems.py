@@ -43,8 +43,8 @@ def load_problems(names: str, args: SimpleNamespace, tokenizer: Any, budget: int
     """All problems of a comma-separated list of files, folders or hub names.
 
     Args:
-        args: nested flags; reads data.{input_key, label_key, input_template, apply_chat_template, max_samples, max_len}
-            and prefix.demonstrations_key.
+        args: nested flags; reads data.{input_key, label_key, input_template, apply_chat_template, max_samples,
+            max_len} and prefix.demonstrations_key.
         budget: response tokens, which must hold every demonstration.
 
     Raises:

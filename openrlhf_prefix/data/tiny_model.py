@@ -50,7 +50,7 @@ class WarmUp:
     batch_size: int = 32
     learning_rate: float = 4e-3
     guesses: float = 0.2  # share of guessed answers in the first part
-    late_guesses: float = 0.93  # share of guessed answers in the last part
+    late_guesses: float = 0.985  # share of guessed answers in the last part
     late_part: float = 1 / 6
     layers: int = 4
     hidden_size: int = 128

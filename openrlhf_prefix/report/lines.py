@@ -21,7 +21,9 @@ def step_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
     if metrics.get("prefix/rows"):
         parts[-1] += f" prefixed {_number(metrics, 'reward/prefixed')}"
         window = f"{_number(metrics, 'prefix/low')}-{_number(metrics, 'prefix/high')}"
-        parts.append(f"window {window} ratio {_number(metrics, 'prefix/ratio')} kept {_number(metrics, 'prefix/kept')}")
+        parts.append(
+            f"window {window} ratio {_number(metrics, 'prefix/ratio')} kept {_number(metrics, 'prefix/kept')}"
+        )
     parts.append(f"length {_number(metrics, 'rollout/response_length_mean', 0)}")
     parts.append(f"entropy {_number(metrics, 'rollout/entropy')}")
     parts.append(f"grad {_number(metrics, 'actor_grad_norm')}")

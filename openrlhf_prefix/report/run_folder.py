@@ -1,5 +1,6 @@
 """The folder of a run: plain files that explain themselves.
 
+    driver.log      what upstream prints in the driver
     config.yaml     every flag; `train --config` on it repeats the run
     metrics.jsonl   one line a step, and one for every evaluation
     rollouts.jsonl  prompt, prefix, continuation, reward, advantages of some groups of every step

@@ -3,8 +3,8 @@
     continuation token   group advantage of its row, minus the KL penalty where KL is in the reward
     prefix token         the row's prefix advantage if it was selected, else 0
 
-Runs in the controller on the whole rollout batch, so that neither groups nor the entropy ranking depend on how rows are
-split into micro-batches or over ranks.
+Runs in the controller on the whole rollout batch, so that neither groups nor the entropy ranking depend on how rows
+are split into micro-batches or over ranks.
 """
 
 from collections import Counter

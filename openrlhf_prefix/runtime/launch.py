@@ -4,6 +4,9 @@ Order matters: run folder, tokenizer, data, Ray, GPUs. Whatever a user can mend 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,10 +40,20 @@ def train(resolved: Resolved) -> None:
     args.run.problems = ray.put(problems)
     args.run.board = Board.remote()
     print("starting engines and trainers ...", flush=True)
-    with Display(args.run.board):
+    with Display(args.run.board), driver_prints(args):
         seams.wire()(args)
     print(summary_table(folder.summary()), flush=True)
     ray.shutdown()
+
+
+@contextmanager
+def driver_prints(args: SimpleNamespace) -> Iterator[None]:
+    """What upstream prints in this process goes into the run folder, or to the terminal with --run.verbose."""
+    if args.run.verbose:
+        yield
+        return
+    with (Path(args.run.dir) / "driver.log").open("a", encoding="utf-8") as log, redirect_stdout(log):
+        yield
 
 
 def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
@@ -78,6 +91,8 @@ def start_ray(args: SimpleNamespace) -> None:
     chosen = platform.choose(resources)
     chosen.adjust(args)
     chosen.install()
+    if not args.run.verbose:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     options: dict[str, Any] = {} if running else {"include_dashboard": False, **chosen.ray_options(gpus_needed(args))}
     ray.init(
         **options,

@@ -83,7 +83,6 @@ class CpuPlatform(CudaPlatform):
         threads = max(1, (os.cpu_count() or 1) // max(engines, ranks))
         return {
             VARIABLE: self.name,
-            "DS_ACCELERATOR": "cpu",
             "OMP_NUM_THREADS": str(threads),
             **self.engine_environment(),
         }
@@ -105,6 +104,7 @@ class CpuPlatform(CudaPlatform):
     def install(self) -> None:
         from openrlhf_prefix.runtime import flash_attn_cpu
 
+        os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed would look for one, and say so
         flash_attn_cpu.install()
         torch.cuda.current_device = lambda: CpuDevice("cpu")
         torch.cuda.current_stream = lambda device=None: None
@@ -143,9 +143,7 @@ class CpuPlatform(CudaPlatform):
 _linear = torch.nn.functional.linear
 
 
-def linear_in_fp32(
-    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-) -> torch.Tensor:
+def linear_in_fp32(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """torch.nn.functional.linear for a CPU without bf16 instructions, where a bf16 product takes ten times as long.
 
     bf16 in, bf16 out; the product is accumulated in fp32 and rounded once, as hardware with bf16 does.

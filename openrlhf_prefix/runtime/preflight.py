@@ -7,7 +7,6 @@ from typing import Any
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.flags import MATH_VERIFY
 
-
 # transformers makes an empty tokenizer, without a word, for some model types whose folder has none of these.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
@@ -31,9 +30,13 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{name} has no tokenizer: save one into that folder ({_first_line(error)})") from None
     if tokenizer.eos_token_id is None:
-        raise UserError(f"the tokenizer of {name} has no eos token, so that no response would end: set one and save it")
+        raise UserError(
+            f"the tokenizer of {name} has no eos token, so that no response would end: set one and save it"
+        )
     if args.data.apply_chat_template and not tokenizer.chat_template:
-        raise UserError(f"the tokenizer of {name} has no chat template: add one, or leave out data.apply_chat_template")
+        raise UserError(
+            f"the tokenizer of {name} has no chat template: add one, or leave out data.apply_chat_template"
+        )
     return tokenizer
 
 
@@ -61,7 +64,9 @@ def check_rewards(args: SimpleNamespace) -> None:
         if url.endswith(".py") and "def reward_func(" not in Path(url).read_text(encoding="utf-8"):
             raise UserError(f"{url} defines no reward_func(queries, prompts, labels): add it to the file")
         if not url.endswith(".py") and "://" not in url and url not in (MATH_VERIFY, "agent"):
-            raise UserError(f"reward.remote_url {url!r} is neither a .py file nor http://...: leave it out for math-verify")
+            raise UserError(
+                f"reward.remote_url {url!r} is neither a .py file nor http://...: leave it out for math-verify"
+            )
 
 
 def gpus_needed(args: SimpleNamespace) -> int:

@@ -4,6 +4,7 @@ The controller puts lines on a board (a small Ray actor); a thread of the driver
 progress bar. Ray's own log forwarding would mix them with everything that the engines and the trainers print.
 """
 
+import sys
 import threading
 from typing import Any
 
@@ -36,6 +37,7 @@ class Display:
         self.board = board
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._follow, daemon=True)
+        self.screen = sys.stdout  # stays ours while launch.py sends upstream's prints to a file
         self.bar = tqdm(unit="step", dynamic_ncols=True, disable=None, bar_format=FORMAT)
 
     def __enter__(self) -> "Display":
@@ -55,5 +57,6 @@ class Display:
     def _show(self) -> None:
         for text, done, total in ray.get(self.board.take.remote(), timeout=60):
             self.bar.total, self.bar.n = total, done
-            self.bar.write(text)
+            self.bar.write(text, file=self.screen)
+            self.screen.flush()
             self.bar.refresh()

@@ -114,7 +114,9 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         """Ends vLLM's engine process; Ray would kill this actor and leave that child behind."""
         self.llm.shutdown()
 
-    async def generate_group(self, requests: list[RolloutRequest], sampling_params: Any, max_length: int) -> list[dict]:
+    async def generate_group(
+        self, requests: list[RolloutRequest], sampling_params: Any, max_length: int
+    ) -> list[dict]:
         """All rows of one group, in the order of the requests."""
         if self.agent:
             rows = [self._run_agent(request, sampling_params, max_length) for request in requests]

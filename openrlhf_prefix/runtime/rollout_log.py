@@ -7,7 +7,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 
 
 def rollout_rows(experiences: list[Experience], tokenizer: Any, group_size: int, groups: int) -> list[dict[str, Any]]:
-    """One dictionary per rollout of the first `groups` groups (all where it is negative), in the order of the groups."""
+    """One dictionary per rollout of the first `groups` groups (all where it is negative), in their order."""
     rows = [
         (index, experience, place)
         for experience in experiences

@@ -1,9 +1,9 @@
 """Every place where an upstream class is replaced by ours. Nothing else in the package reaches into upstream.
 
-    SEAMS           what the code relies on; tests/contract checks each against the installed version
-    wire()          in the driver: the names that OpenRLHF's train() looks up
-    replaced()      in a worker: a name that an upstream constructor looks up while it runs
-    undecorated()   the plain class behind an @ray.remote one, which Ray does not let one subclass
+SEAMS           what the code relies on; tests/contract checks each against the installed version
+wire()          in the driver: the names that OpenRLHF's train() looks up
+replaced()      in a worker: a name that an upstream constructor looks up while it runs
+undecorated()   the plain class behind an @ray.remote one, which Ray does not let one subclass
 """
 
 import importlib

@@ -34,6 +34,8 @@ class PrefixController(undecorated(PPOTrainer)):
                 setattr(flags, name, float("inf"))
         tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
         train, held_out = ray.get(args.run.problems)
+        self.folder, self.board = RunFolder(args.run.dir), args.run.board
+        args.run.problems = args.run.board = None  # trackers log all flags, and these are none
         self.prompts_dataloader = ProblemLoader(train, args.rollout.batch_size, seed=args.train.seed)
         self.eval_dataloader = ProblemLoader(held_out) if held_out else None
         self.generate_kwargs = generate_kwargs
@@ -57,8 +59,6 @@ class PrefixController(undecorated(PPOTrainer)):
         self.experience_maker = PrefixExperienceMaker(
             actor_group, critic_group, reward_group, reference_group, self.kl_ctl, strategy, tokenizer
         )
-        self.folder = RunFolder(args.run.dir)
-        self.board = args.run.board
         self.evaluations: dict[int, dict[str, float]] = {}
 
     def fit(self, global_step: int = 0) -> None:
@@ -82,7 +82,9 @@ class PrefixController(undecorated(PPOTrainer)):
     def init_checkpoint_states(self) -> dict[str, Any]:
         states = super().init_checkpoint_states()
         if "global_step" not in states:
-            raise RuntimeError(f"no complete checkpoint could be loaded from {self.args.ckpt.path}: see the actor's log")
+            raise RuntimeError(
+                f"no complete checkpoint could be loaded from {self.args.ckpt.path}: see the actor's log"
+            )
         return states
 
     def train_step(self, rollout_samples: list, global_step: int) -> tuple[dict[str, Any], int]:
@@ -92,7 +94,9 @@ class PrefixController(undecorated(PPOTrainer)):
         self.samples_generator.step = step
         return status, step
 
-    def save_logs_and_checkpoints(self, global_step: int, logs_dict: dict | None = None, client_states: Any = None) -> None:
+    def save_logs_and_checkpoints(
+        self, global_step: int, logs_dict: dict | None = None, client_states: Any = None
+    ) -> None:
         metrics = {key: value for key, value in (logs_dict or {}).items() if isinstance(value, (int, float))}
         self.folder.append("metrics", [{"step": global_step, **metrics}])
         kept = self.args.run.rollout_groups

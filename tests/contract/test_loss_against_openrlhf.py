@@ -60,7 +60,9 @@ def our_loss(divisor, level, mode, gating, threshold, dual_clip=None):
 @pytest.mark.parametrize(("level", "mode", "gating", "threshold"), CORRECTIONS)
 @pytest.mark.parametrize(("divisor", "token_level"), [("token-mean", True), ("seq-mean", False)])
 @pytest.mark.parametrize("dual_clip", [None, 3.0])
-def test_without_prefix_loss_and_gradient_equal_upstreams(divisor, token_level, level, mode, gating, threshold, dual_clip):
+def test_without_prefix_loss_and_gradient_equal_upstreams(
+    divisor, token_level, level, mode, gating, threshold, dual_clip
+):
     new, old, advantages, mask, rollout = batch()
     counts = {"dp_size": 2, "batch_num_tokens": torch.tensor(57.0), "global_batch_size": torch.tensor(9.0)}
     upstream = PolicyLoss(

@@ -50,8 +50,8 @@ def run(*arguments: object, env: dict | None = None) -> subprocess.CompletedProc
 
 
 def quickstart(folder: Path, *flags: object) -> list[object]:
-    """The quickstart's command line with six steps and a quarter of the held-out problems."""
-    return ["train", "--config", "configs/quickstart.yaml", "--run.dir", folder, "--data.max_samples", 96, *flags]
+    """The quickstart's command line with eight steps and half of the held-out problems."""
+    return ["train", "--config", "configs/quickstart.yaml", "--run.dir", folder, "--data.max_samples", 128, *flags]
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +65,8 @@ def embedded() -> Path:
 
 @pytest.fixture(scope="session")
 def trained(embedded, tmp_path_factory) -> Trained:
-    """Six steps of prefix_rft, with a checkpoint after the third, evaluated before and after."""
+    """Eight steps of prefix_rft, with a checkpoint after the fourth, evaluated before and after."""
     folder = tmp_path_factory.mktemp("run") / "prefix_rft"
-    finished = Trained(run(*quickstart(folder, "--ckpt.save_steps", 3, "--run.rollout_groups", -1)), folder)
+    finished = Trained(run(*quickstart(folder, "--ckpt.save_steps", 4, "--run.rollout_groups", -1)), folder)
     assert finished.code == 0, finished.output
     return finished

@@ -25,9 +25,20 @@ def test_two_zero3_ranks_and_two_engines_train(embedded, tmp_path):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Ray cluster with one logical GPU, started by hand as an administrator would; gives its job server's address."""
+    """A Ray cluster with one logical GPU, started by hand as an administrator would; gives its addresses."""
     port, dashboard = 26379, 28265
-    start = [RAY, "start", "--head", "--num-cpus", "4", "--num-gpus", "1", "--port", str(port), "--disable-usage-stats"]
+    start = [
+        RAY,
+        "start",
+        "--head",
+        "--num-cpus",
+        "4",
+        "--num-gpus",
+        "1",
+        "--port",
+        str(port),
+        "--disable-usage-stats",
+    ]
     start += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
     started = subprocess.run(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
     assert started.returncode == 0, started.stdout
@@ -48,8 +59,19 @@ def test_a_submitted_job_runs_plain_rft_on_the_running_cluster(cluster, embedded
     entry = [sys.executable, "-m", "openrlhf_prefix.cli", *map(str, flags)]
     runtime_env = f'{{"env_vars": {{"PYTHONPATH": "{ROOT}"}}}}'
     submitted = subprocess.run(
-        [RAY, "job", "submit", "--address", cluster["jobs"], "--runtime-env-json", runtime_env, "--", "sh", "-c",
-         f"cd {ROOT} && {' '.join(entry)}"],
+        [
+            RAY,
+            "job",
+            "submit",
+            "--address",
+            cluster["jobs"],
+            "--runtime-env-json",
+            runtime_env,
+            "--",
+            "sh",
+            "-c",
+            f"cd {ROOT} && {' '.join(entry)}",
+        ],
         env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""A run that is killed after a checkpoint goes on at the next step, with the same prefixes as if nothing had happened."""
+"""A run killed after a checkpoint goes on at the next step, with the same prefixes as if nothing had happened."""
 
 import os
 import signal
@@ -10,20 +10,20 @@ from conftest import ROOT, SECONDS, Trained, command, quickstart, run
 
 def test_a_killed_run_resumes_at_the_next_step_with_the_same_schedule_position(trained, embedded, tmp_path):
     folder = tmp_path / "killed"
-    flags = quickstart(folder, "--ckpt.save_steps", 3, "--run.rollout_groups", -1)
+    flags = quickstart(folder, "--ckpt.save_steps", 4, "--run.rollout_groups", -1)
     started = subprocess.Popen(
         command(*flags), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:
-        wait_for(folder / "checkpoints" / "_actor" / "global_step3" / "metric.json", started)
+        wait_for(folder / "checkpoints" / "_actor" / "global_step4" / "metric.json", started)
     finally:
         os.killpg(started.pid, signal.SIGKILL)
         started.wait()
     resumed = Trained(run(*flags, "--ckpt.load_enable"), folder)
     assert resumed.code == 0, resumed.output
-    assert "resumed after step 3" in resumed.output
-    assert [row["step"] for row in resumed.metrics()] == [1, 2, 3, 4, 5, 6]
-    for after, uninterrupted in zip(resumed.metrics()[3:], trained.metrics()[3:], strict=True):
+    assert "resumed after step 4" in resumed.output
+    assert [row["step"] for row in resumed.metrics()] == [1, 2, 3, 4, 5, 6, 7, 8]
+    for after, uninterrupted in zip(resumed.metrics()[4:], trained.metrics()[4:], strict=True):
         for key in ("prefix/low", "prefix/ratio", "prefix/length", "prefix/rows"):
             assert after[key] == uninterrupted[key]
     assert drawn(resumed) == drawn(trained)

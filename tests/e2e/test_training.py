@@ -10,16 +10,17 @@ from conftest import run
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule
 
 
-def test_six_steps_lift_held_out_accuracy(trained):
-    """About 16 % before and 48 % after were measured; a policy that learns nothing stays within 5 points."""
+def test_eight_steps_lift_held_out_accuracy(trained):
+    """512 samples near 15 % have a standard error of 1.6 points, so that a policy that learns nothing stays well below
+    a gain of 8 points."""
     summary = json.loads((trained.folder / "summary.json").read_text())
-    assert summary["steps"] == 6
-    assert summary["trained"]["eval_chains_pass1"] - summary["base"]["eval_chains_pass1"] > 0.12
+    assert summary["steps"] == 8
+    assert summary["trained"]["eval_chains_pass1"] - summary["base"]["eval_chains_pass1"] > 0.08
 
 
 def test_every_step_is_measured_and_finite(trained):
     steps = trained.metrics()
-    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6, 7, 8]
     for row in steps:
         assert all(math.isfinite(value) for value in row.values() if value is not None)
         assert row["prefix/rows"] == 16  # one of eight rows in each of 16 groups
@@ -28,7 +29,7 @@ def test_every_step_is_measured_and_finite(trained):
 
 
 def test_the_window_follows_the_schedule_of_the_run(trained):
-    schedule = PrefixSchedule(total_steps=6)
+    schedule = PrefixSchedule(total_steps=8)
     for row in trained.metrics():
         low, high = schedule.window(row["step"] - 1)
         assert (row["prefix/low"], row["prefix/high"]) == (low, high)
@@ -45,7 +46,7 @@ def test_ceil_of_a_fifth_of_the_prefix_tokens_is_kept(trained):
 def test_a_prefix_is_the_beginning_of_its_problems_demonstration(trained, embedded):
     rows = {row["id"]: row for row in map(json.loads, (embedded / "task" / "train.jsonl").open())}
     prefixed = [rollout for rollout in trained.rollouts() if rollout["prefix_length"]]
-    assert len(prefixed) == 6 * 16
+    assert len(prefixed) == 8 * 16
     for rollout in prefixed:
         demonstration = rows[rollout["problem"]]["demonstrations"][0]
         assert rollout["slot"] == 7
@@ -57,7 +58,7 @@ def test_advantages_are_rewards_minus_the_mean_of_the_plain_rows(trained):
     groups = {}
     for rollout in trained.rollouts():
         groups.setdefault((rollout["step"], rollout["group"]), []).append(rollout)
-    assert len(groups) == 6 * 16
+    assert len(groups) == 8 * 16
     for rows in groups.values():
         mean = sum(row["reward"] for row in rows[:7]) / 7
         for row in rows:
@@ -66,8 +67,8 @@ def test_advantages_are_rewards_minus_the_mean_of_the_plain_rows(trained):
 
 
 def test_the_terminal_shows_one_line_a_step_and_the_table(trained):
-    for step in range(1, 7):
-        assert re.search(rf"step {step}/6 \| reward plain [\d.]+ prefixed [\d.]+ \| window ", trained.output)
+    for step in range(1, 9):
+        assert re.search(rf"step {step}/8 \| reward plain [\d.]+ prefixed [\d.]+ \| window ", trained.output)
     assert "held-out" in trained.output and str(trained.folder / "export") in trained.output
 
 
@@ -86,11 +87,11 @@ def test_the_export_loads_in_transformers_and_writes_like_the_policy(trained):
 
 
 def test_the_export_scores_in_vllm_what_the_run_reported(trained, embedded, tmp_path):
-    """384 samples with accuracy near 0.45 have a standard error of 2.5 points; the same requests with the same seeds
+    """512 samples have a standard error of at most 2.2 points; the same requests with the same seeds
     differ by rounding alone, so 8 points are far outside chance."""
     held_out = tmp_path / "heldout.jsonl"
     lines = (embedded / "task" / "heldout.jsonl").read_text().splitlines()
-    held_out.write_text("\n".join(lines[:96]) + "\n")
+    held_out.write_text("\n".join(lines[:128]) + "\n")
     finished = run("evaluate", trained.folder / "export", held_out, "--samples", 4)
     assert finished.returncode == 0, finished.stdout
     accuracy = float(re.search(r"avg@4 ([\d.]+)%", finished.stdout).group(1)) / 100

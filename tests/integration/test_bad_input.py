@@ -154,7 +154,9 @@ def test_a_dry_run_prints_and_saves_a_config_that_resolves_to_the_same(capsys, b
 
 def plain(flat):
     """Tuples as lists, without the names that hold the time of day."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items() if "run_name" not in key}
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in flat.items() if "run_name" not in key
+    }
 
 
 def test_every_shipped_config_resolves(capsys, base, model, tmp_path):
@@ -163,6 +165,17 @@ def test_every_shipped_config_resolves(capsys, base, model, tmp_path):
     for path in sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml")):
         paths = {name: base[name] for name in ("actor.model_name_or_path", "data.prompt_dataset")}
         flags = [token for name, value in paths.items() for token in (f"--{name}", value)]
-        cli.main(["train", "--config", str(path), *flags, "--eval.dataset", base["data.prompt_dataset"],
-                  "--run.dir", str(tmp_path / path.stem), "--dry_run"])
+        cli.main(
+            [
+                "train",
+                "--config",
+                str(path),
+                *flags,
+                "--eval.dataset",
+                base["data.prompt_dataset"],
+                "--run.dir",
+                str(tmp_path / path.stem),
+                "--dry_run",
+            ]
+        )
         assert "the flags are valid" in capsys.readouterr().out

@@ -1,0 +1,289 @@
+"""Presets fill what the user left alone, upstream's names are understood, and impossible settings are refused."""
+
+import argparse
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from openrlhf_prefix import config, flags
+from openrlhf_prefix.algorithm.advantages import ESTIMATORS
+from openrlhf_prefix.algorithm.presets import PRESETS
+from openrlhf_prefix.errors import UserError
+
+# The flags of OpenRLHF that the checks read, with values that pass them: 8 problems x 4 rows = 32 rows a step.
+UPSTREAM = {
+    "actor.loss_agg_mode": "token-mean",
+    "actor.num_gpus_per_node": 2,
+    "actor.num_nodes": 1,
+    "actor.policy_loss_type": "ppo",
+    "algo.advantage.estimator": "gae",
+    "data.max_images_per_prompt": 0,
+    "ds.ring_attn_size": 1,
+    "ds.tensor_parallel_size": 1,
+    "ds.zero_stage": 3,
+    "rollout.batch_size": 8,
+    "rollout.n_samples_per_prompt": 4,
+    "train.batch_size": 16,
+    "train.micro_batch_size": 4,
+    "train.seed": 42,
+    "vllm.num_engines": 1,
+}
+SWITCHES = ("train.async_enable", "train.dynamic_batch_enable")
+
+
+def resolved(**explicit: object) -> SimpleNamespace:
+    """Nested flags from what the user set; a double underscore in a keyword stands for the dot."""
+    explicit = {name.replace("__", "."): value for name, value in explicit.items()}
+    parser = argparse.ArgumentParser()
+    for name, default in UPSTREAM.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    for name in SWITCHES:
+        parser.add_argument(f"--{name}", action="store_true", default=False)
+    flags.add_flags(parser)
+    return config.nested(config.parse(parser, {**flags.preset_values(explicit), **explicit}))
+
+
+def refusal(**explicit: object) -> str:
+    with pytest.raises(UserError) as caught:
+        flags.check_flags(resolved(**explicit))
+    return str(caught.value)
+
+
+def test_the_defaults_pass_every_check() -> None:
+    flags.check_flags(resolved())
+
+
+def test_the_default_preset_is_prefix_rft() -> None:
+    """Paper setting: 1 prefixed row, Dr. GRPO against the plain rows, top 20 %, a constant divisor, clipped."""
+    args = resolved()
+    assert (args.hybrid.estimator, args.hybrid.baseline, args.hybrid.divisor) == ("dr_grpo", "plain", "constant")
+    assert (args.prefix.prefixed_per_group, args.prefix.keep, args.hybrid.clip_prefix) == (1, 0.2, True)
+    assert args.algo.advantage.estimator == "dr_grpo"
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
+    args, row = resolved(hybrid__preset=name), PRESETS[name]
+    assert (args.hybrid.estimator, args.hybrid.baseline) == (row.estimator, row.baseline)
+    assert (args.hybrid.divisor, args.hybrid.clip_prefix) == (row.divisor, row.clip_prefix)
+    assert (args.prefix.prefixed_per_group, args.prefix.keep) == (row.prefixed_per_group, row.keep)
+    flags.check_flags(args)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hybrid.estimator", "rloo"),
+        ("hybrid.baseline", "all"),
+        ("hybrid.divisor", "seq-mean"),
+        ("hybrid.clip_prefix", False),
+        ("prefix.prefixed_per_group", 0),
+        ("prefix.keep", 0.0),
+    ],
+)
+def test_a_flag_that_the_user_set_wins_over_the_preset_and_the_others_stay(name: str, value: object) -> None:
+    """0 and False are values too: a test for truth would put the preset's back."""
+    plain, changed = config.flatten_namespace(resolved()), config.flatten_namespace(resolved(**{name: value}))
+    assert changed[name] == value != plain[name]
+    follows = {name, "algo.advantage.estimator"}
+    assert {key: plain[key] for key in plain if key not in follows} == {
+        key: changed[key] for key in changed if key not in follows
+    }
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("dr_grpo", "dr_grpo"), ("group_norm", "grpo"), ("rloo", "rloo")])
+def test_openrlhfs_name_of_an_estimator_is_understood(theirs: str, ours: str) -> None:
+    args = resolved(algo__advantage__estimator=theirs)
+    assert (args.hybrid.estimator, args.algo.advantage.estimator) == (ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("dr_grpo", "dr_grpo"),
+        ("grpo", "group_norm"),
+        ("rloo", "rloo"),
+        ("dr_grpo_prefix", "dr_grpo"),
+        ("grpo_prefix", "group_norm"),
+    ],
+)
+def test_openrlhf_sees_the_nearest_of_its_own_estimators(ours: str, theirs: str) -> None:
+    assert resolved(hybrid__estimator=ours).algo.advantage.estimator == theirs
+    both = resolved(hybrid__estimator=ours, algo__advantage__estimator=theirs)
+    assert (both.hybrid.estimator, both.algo.advantage.estimator) == (ours, theirs)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_estimator_of_ours_has_an_upstream_name(estimator: str) -> None:
+    """The default "gae" would make OpenRLHF ask for a critic."""
+    assert resolved(hybrid__estimator=estimator).algo.advantage.estimator in ("dr_grpo", "group_norm", "rloo")
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("token-mean", "token-mean"), ("seq-mean-token-mean", "seq-mean")])
+def test_openrlhfs_name_of_a_divisor_is_understood(theirs: str, ours: str) -> None:
+    assert resolved(actor__loss_agg_mode=theirs).hybrid.divisor == ours
+
+
+@pytest.mark.parametrize(
+    "explicit",
+    [
+        {"algo__advantage__estimator": "rloo", "hybrid__estimator": "grpo"},
+        {"algo__advantage__estimator": "group_norm", "hybrid__estimator": "dr_grpo_prefix"},
+        {"actor__loss_agg_mode": "token-mean", "hybrid__divisor": "constant"},
+    ],
+)
+def test_two_names_with_different_values_are_refused(explicit: dict) -> None:
+    assert "disagree: leave one of them out" in refusal(**explicit)
+
+
+@pytest.mark.parametrize("estimator", ["gae", "reinforce", "reinforce_baseline"])
+def test_estimators_without_groups_are_refused(estimator: str) -> None:
+    message = refusal(algo__advantage__estimator=estimator)
+    assert f"{estimator} has no definition for groups with prefixed rows" in message
+    assert "group_norm" in message and "--hybrid.estimator" in message
+
+
+def test_an_unknown_way_to_aggregate_the_loss_is_refused() -> None:
+    assert "seq-mean-token-sum has no definition" in refusal(actor__loss_agg_mode="seq-mean-token-sum")
+
+
+@pytest.mark.parametrize(
+    ("explicit", "message"),
+    [
+        # 8 x 4 = 32 rows
+        ({"train__batch_size": 24}, "has 32 rows"),
+        ({"train__batch_size": 64}, "has 32 rows"),
+        ({"rollout__n_samples_per_prompt": 3}, "has 24 rows"),
+        # 4 rows x 2 ranks = 8 a micro step
+        ({"train__batch_size": 4}, "data-parallel ranks = 8"),
+        ({"train__micro_batch_size": 16}, "data-parallel ranks = 32"),
+        ({"actor__num_nodes": 4}, "data-parallel ranks = 32"),
+        # 3 ranks without a micro-batch: 16 rows do not split by 3
+        ({"actor__num_gpus_per_node": 3, "train__dynamic_batch_enable": True}, "data-parallel ranks = 3"),
+        # 2 GPUs in rings of 4 make no rank
+        ({"ds__ring_attn_size": 4}, "data-parallel ranks = 0"),
+    ],
+)
+def test_batches_that_do_not_split_evenly_are_refused(explicit: dict, message: str) -> None:
+    assert message in refusal(**explicit)
+
+
+@pytest.mark.parametrize(
+    "explicit",
+    [
+        {"train__batch_size": 32},
+        {"train__batch_size": 8},
+        {"actor__num_nodes": 2},  # 4 rows x 4 ranks = 16
+        {"actor__num_gpus_per_node": 8, "ds__ring_attn_size": 2},  # 4 x 4 = 16
+        {"actor__num_gpus_per_node": 8, "ds__tensor_parallel_size": 2},
+        # dynamic batches count ranks alone: 16 rows over 16 ranks, micro-batch size unread
+        {"actor__num_gpus_per_node": 16, "train__dynamic_batch_enable": True},
+    ],
+)
+def test_batches_that_split_evenly_pass(explicit: dict) -> None:
+    flags.check_flags(resolved(**explicit))
+
+
+@pytest.mark.parametrize("prefixed", [5, -1])
+def test_more_prefixed_rows_than_a_group_has_are_refused(prefixed: int) -> None:
+    message = refusal(prefix__prefixed_per_group=prefixed)
+    assert f"prefixed_per_group = {prefixed} does not fit a group of 4" in message and "choose 0 to 4" in message
+
+
+def test_a_group_of_prefixed_rows_alone_needs_another_baseline() -> None:
+    assert "set hybrid.baseline to all" in refusal(prefix__prefixed_per_group=4)
+    flags.check_flags(resolved(prefix__prefixed_per_group=4, hybrid__baseline="all"))
+    flags.check_flags(resolved(prefix__prefixed_per_group=3))
+
+
+@pytest.mark.parametrize("estimator", ["dr_grpo_prefix", "grpo_prefix"])
+def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
+    assert "needs hybrid.baseline plain" in refusal(hybrid__estimator=estimator, hybrid__baseline="all")
+    flags.check_flags(resolved(hybrid__estimator=estimator))
+
+
+@pytest.mark.parametrize(
+    ("explicit", "message"),
+    [
+        ({"prefix__keep": 1.5}, "prefix.keep is 1.5"),
+        ({"prefix__keep": -0.1}, "prefix.keep is -0.1"),
+        ({"prefix__high": 0.5}, "prefix.low_start = 0.95 is above prefix.high = 0.5"),
+        ({"prefix__low_end": 2.0}, "prefix.low_end is 2.0"),
+        ({"prefix__total_steps": 0}, "prefix.total_steps is 0"),
+        ({"prefix__min_tokens": 0}, "prefix.min_tokens is 0"),
+        ({"train__async_enable": True}, "train.async_enable is not supported"),
+        ({"data__max_images_per_prompt": 1}, "text only"),
+        ({"train__dynamic_batch_enable": True, "ds__zero_stage": 2}, "set ds.zero_stage to 3"),
+        ({"actor__policy_loss_type": "gspo"}, "gspo has no definition for prefix tokens"),
+        ({"vllm__num_engines": 0}, "at least 1 vLLM engine"),
+    ],
+)
+def test_settings_without_meaning_or_support_are_refused(explicit: dict, message: str) -> None:
+    assert message in refusal(**explicit)
+
+
+def test_another_policy_loss_is_fine_without_prefixed_rows() -> None:
+    flags.check_flags(resolved(actor__policy_loss_type="gspo", hybrid__preset="rft"))
+
+
+def test_the_sampler_is_what_the_flags_describe() -> None:
+    """Linear 0.8 -> 0.2 in 10 steps: low(5) = 0.5. High stays at 0.9."""
+    args = resolved(
+        prefix__low_start=0.8,
+        prefix__low_end=0.2,
+        prefix__high=0.9,
+        prefix__shape="linear",
+        prefix__min_tokens=7,
+        prefix__prefixed_per_group=2,
+        train__seed=5,
+    )
+    sampler = flags.make_sampler(args, total_steps=10)
+    assert sampler.schedule.window(5) == pytest.approx((0.5, 0.9))
+    assert (sampler.group_size, sampler.prefixed_per_group, sampler.min_tokens, sampler.seed) == (4, 2, 7, 5)
+
+
+@pytest.mark.parametrize("text", ["yes", "1", "", "none"])
+def test_a_boolean_is_true_or_false(text: str) -> None:
+    assert flags.boolean("true") is True and flags.boolean("False") is False
+    with pytest.raises(argparse.ArgumentTypeError):
+        flags.boolean(text)
+
+
+def files(**named: object) -> SimpleNamespace:
+    flat = {
+        "actor.model_name_or_path": "org/model",
+        "data.prompt_dataset": "org/data",
+        "eval.dataset": None,
+        "train.agent_func_path": None,
+        "reward.remote_url": None,
+    }
+    return config.nested({**flat, **{name.replace("__", "."): value for name, value in named.items()}})
+
+
+def test_files_that_exist_and_hub_names_pass(tmp_path: Path) -> None:
+    data = tmp_path / "train.jsonl"
+    data.touch()
+    named = {"data__prompt_dataset": f"{data}, org/other", "reward__remote_url": ["http://localhost:1/x"]}
+    flags.check_files(files(**named, actor__model_name_or_path="gpt2"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("data.prompt_dataset", "./absent.jsonl"),
+        ("data.prompt_dataset", "org/data,data/absent.jsonl"),  # one slash, but the suffix of a file
+        ("actor.model_name_or_path", "/nowhere/model"),
+        ("eval.dataset", "a/b/c"),
+        ("reward.remote_url", ["absent/reward.py"]),
+    ],
+)
+def test_a_local_file_that_is_missing_is_named(flag: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"{flag}: there is no"):
+        flags.check_files(files(**{flag: value}))
+
+
+@pytest.mark.parametrize("flag", ["actor.model_name_or_path", "data.prompt_dataset"])
+def test_model_and_data_must_be_named(flag: str) -> None:
+    with pytest.raises(UserError, match=f"{flag} is not set"):
+        flags.check_files(files(**{flag: None}))
