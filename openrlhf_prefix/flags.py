@@ -141,6 +141,9 @@ def check_flags(args: argparse.Namespace) -> None:
         )
     if args.hybrid.estimator.endswith("_prefix") and args.hybrid.baseline != "plain":
         raise UserError(f"hybrid.estimator {args.hybrid.estimator} needs hybrid.baseline plain")
+    for name, size in (("rollout.batch_size", args.rollout.batch_size), ("train.batch_size", args.train.batch_size)):
+        if size < 1:
+            raise UserError(f"{name} is {size}: a step needs at least 1 row")
     rows = args.rollout.batch_size * group
     if rows % args.train.batch_size:
         raise UserError(
@@ -157,7 +160,7 @@ def _check_batch(args: argparse.Namespace) -> None:
         args.actor.num_nodes * args.actor.num_gpus_per_node // args.ds.ring_attn_size // args.ds.tensor_parallel_size
     )
     unit = ranks * (1 if args.train.dynamic_batch_enable else args.train.micro_batch_size)
-    if ranks < 1 or args.train.batch_size % unit:
+    if unit < 1 or args.train.batch_size % unit:
         raise UserError(
             f"train.batch_size {args.train.batch_size} is no multiple of train.micro_batch_size x data-parallel ranks "
             f"= {unit}: change one of them"

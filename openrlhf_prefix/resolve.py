@@ -39,8 +39,9 @@ def resolve(argv: Sequence[str]) -> Resolved:
     parser = _parser()
     command_line = config.read_argv(parser, argv)
     control = {name: command_line.pop(name, None) for name in CONTROL}
-    explicit = {**_config_file(control["config"]), **command_line}
-    config.check_names(explicit, parser)  # before the preset's defaults can fail on a consequence of a misspelling
+    given = {**_config_file(control["config"]), **command_line}
+    explicit = {name: value for name, value in given.items() if value is not None}  # null: as if it were not there
+    config.check_names(given, parser)  # before the preset's defaults can fail on a consequence of a misspelling
     settings = {**DEFAULTS, **flags.preset_values(explicit), **explicit}
     flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
     _fill(flat, control["config"])

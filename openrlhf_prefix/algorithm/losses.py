@@ -17,6 +17,7 @@ Divisors belong to the whole optimizer step over all ranks, so that the gradient
 import torch
 
 DIVISORS = ("token-mean", "seq-mean", "constant")
+SMALLEST_COUNT = 1e-6  # counts come divided by accumulated micro-batches, so a real one may be below 1
 MAX_LOG_RATIO = 20.0  # exp stays finite in fp32, and so does its gradient
 
 
@@ -72,8 +73,9 @@ def reduce_loss(
         budget: tokens that a response may have; used by "constant".
         dp_size: data-parallel ranks; undoes the engine's mean of gradients over ranks.
 
-    A micro-batch without action tokens gives a differentiable zero.
+    A micro-batch, and a whole step, without action tokens gives a differentiable zero.
     """
+    num_tokens, num_rows = (torch.as_tensor(count).clamp(min=SMALLEST_COUNT) for count in (num_tokens, num_rows))
     mask = action_mask.to(per_token.dtype)
     kept = torch.where(action_mask.bool(), per_token, torch.zeros_like(per_token))
     if divisor == "token-mean":

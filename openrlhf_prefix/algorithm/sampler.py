@@ -41,7 +41,7 @@ def stable_bits(*key: object) -> bytes:
 
 def stable_uniform(*key: object) -> float:
     """A number in [0, 1) that depends on `key` alone, with the 53 bits of a float."""
-    return int.from_bytes(stable_bits(*key)[:8], "big") / 2**64 // 2**-53 * 2**-53
+    return (int.from_bytes(stable_bits(*key)[:8], "big") >> 11) * 2.0**-53
 
 
 def request_seed(seed: int, step: int | str, problem_id: str, slot: int) -> int:

@@ -113,8 +113,8 @@ def _tokenise(name: str, rows: Sequence[dict], args: SimpleNamespace, tokenizer:
     source = Path(name).stem
     return [
         Problem(
-            id=str(row.get("id") or f"{source}-{number}"),
-            source=str(row.get("source") or source),
+            id=f"{source}-{number}" if row.get("id") is None else str(row["id"]),
+            source=source if row.get("source") is None else str(row["source"]),
             answer=answer,
             prompt_ids=prompt,
             demonstrations=group,
@@ -136,7 +136,7 @@ def _prompt_text(row: dict, number: int, args: SimpleNamespace, tokenizer: Any, 
     if not isinstance(prompt, str):
         bad.append(f"row {number} has chat messages for a prompt: set --data.apply_chat_template")
         return ""
-    return args.data.input_template.format(prompt) if args.data.input_template else prompt
+    return args.data.input_template.replace("{}", prompt) if args.data.input_template else prompt
 
 
 def _answer(row: dict, number: int, args: SimpleNamespace, bad: list[str]) -> str:

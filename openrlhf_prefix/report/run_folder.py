@@ -11,6 +11,7 @@ A folder that holds a run is never written over: a new run is refused, a resumed
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class RunFolder:
         self.path = Path(path)
 
     def claim(self, resume: bool) -> None:
-        """Makes the folder for a new run, or checks that there is one to resume.
+        """Makes the folder of a new run; one that holds a run already is taken only to resume it.
 
         A folder with nothing but a config.yaml (a dry run) counts as new. Raises UserError.
         """
@@ -45,31 +46,24 @@ class RunFolder:
         """Adds lines to `name`.jsonl."""
         with (self.path / f"{name}.jsonl").open("a", encoding="utf-8") as file:
             for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(json.dumps(row) + "\n")
 
     def read(self, name: str) -> list[dict[str, Any]]:
-        """All lines of `name`.jsonl; none where there is no such file."""
+        """All whole lines of `name`.jsonl; none where there is no such file."""
         path = self.path / f"{name}.jsonl"
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        *lines, rest = path.read_bytes().split(b"\n")  # `rest` was cut off by a kill, or is empty
+        return [json.loads(line) for line in lines]
 
     def rewind(self, step: int) -> None:
         """Drops what was written after `step`: a resumed run goes on from there."""
         for name in ("metrics", "rollouts"):
             path = self.path / f"{name}.jsonl"
-            if not path.exists():
-                continue
-            kept = []
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
-                    break  # the run was killed while it wrote this line
-                if row["step"] <= step:
-                    kept.append(row)
-            path.unlink()
-            self.append(name, kept)
+            kept = [row for row in self.read(name) if row["step"] <= step]
+            if path.exists():
+                self.append(f".{name}.kept", kept)
+                os.replace(self.path / f".{name}.kept.jsonl", path)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         (self.path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

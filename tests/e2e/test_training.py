@@ -33,7 +33,7 @@ def test_the_window_follows_the_schedule_of_the_run(trained):
     for row in trained.metrics():
         low, high = schedule.window(row["step"] - 1)
         assert (row["prefix/low"], row["prefix/high"]) == (low, high)
-        assert low <= row["prefix/ratio"] <= high
+        assert low - 1e-6 <= row["prefix/ratio"] <= high + 1e-6  # a mean in fp32
 
 
 def test_ceil_of_a_fifth_of_the_prefix_tokens_is_kept(trained):
