@@ -14,6 +14,7 @@ DeepSpeed and vLLM code runs on gloo:
 EngineCore is a further child process without that hook; all that it needs is in its worker extension and environment.
 """
 
+import importlib
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -118,14 +119,16 @@ class CpuPlatform(CudaPlatform):
             )
 
     def patch_trainer(self) -> None:
-        import deepspeed.comm.torch
         from openrlhf.trainer.ray import ppo_actor
         from openrlhf.utils.deepspeed import deepspeed as strategy_module
 
         from openrlhf_prefix.runtime.weight_sync import gloo_group
 
         ppo_actor.stateless_init_process_group = gloo_group
-        deepspeed.comm.torch.build_shm_op = lambda: None
+        # By name: the package deepspeed.comm has PyTorch itself under the attribute `torch`.
+        comm = importlib.import_module("deepspeed.comm.torch")
+        comm.build_shm_op = lambda: None
+        comm.TorchBackend.all_gather_into_tensor = blocking_all_gather(comm.TorchBackend.all_gather_into_tensor)
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             torch.nn.functional.linear = linear_in_fp32
         upstream_config = strategy_module.get_train_ds_config
@@ -138,6 +141,21 @@ class CpuPlatform(CudaPlatform):
             return config
 
         strategy_module.get_train_ds_config = cpu_config
+
+
+def blocking_all_gather(upstream: Any) -> Any:
+    """DeepSpeed's gather, finished on return and with an input of its own.
+
+    ZeRO-3 gathers ahead into the very buffer it sends from. Over gloo about every second run of two ranks then
+    computed with unfinished weights and got NaN.
+    """
+
+    def all_gather(backend: Any, output_tensor: torch.Tensor, input_tensor: torch.Tensor, **kwargs: Any) -> Any:
+        work = upstream(backend, output_tensor, input_tensor.clone(), **{**kwargs, "async_op": True})
+        work.wait()
+        return work
+
+    return all_gather
 
 
 _linear = torch.nn.functional.linear
