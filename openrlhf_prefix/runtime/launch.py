@@ -1,6 +1,7 @@
 """The `train` verb: check everything cheap, take the cluster, run OpenRLHF's train().
 
-Order matters: run folder, tokenizer, data, Ray, GPUs. Whatever a user can mend is refused before a model loads.
+Order matters: checkpoint, reward, tokenizer, data, run folder, Ray, GPUs. Whatever a user can mend is refused before a
+model loads.
 """
 
 import os

@@ -86,12 +86,16 @@ class PrefixExecutor(SingleTurnAgentExecutor):
         prompt = self.tokenizer.decode(request.prompt_ids, skip_special_tokens=False)
         fetch = self._fetch_rewards_via_func if self.reward_func else self._fetch_rewards_via_http
         found = (await fetch([query], [prompt], [request.answer]))[0]
-        reward = found["rewards"]
         return {
-            "reward": float(reward[0] if isinstance(reward, (list, tuple)) else reward),
-            "scores": float(found.get("scores", reward)),
+            "reward": _single(found["rewards"]),
+            "scores": _single(found.get("scores", found["rewards"])),
             "extra_logs": found.get("extra_logs") or {},
         }
+
+
+def _single(value: Any) -> float:
+    """The number of one query, which a server or function may send bare or as a list of one."""
+    return float(value[0] if isinstance(value, (list, tuple)) else value)
 
 
 class PrefixRollout(undecorated(RolloutRayActor)):
