@@ -54,7 +54,7 @@ if [[ "$STACK" == cpu ]]; then
   # a source of the user's own is set.
   torch_source=()
   [[ -n "$extra$links" ]] || torch_source=(--torch-backend cpu)
-  "$VENV/bin/uv" pip install --quiet "${torch_source[@]}" --override "$overrides" --editable ".[cpu,test]" ||
+  "$VENV/bin/uv" pip install --quiet --compile-bytecode "${torch_source[@]}" --override "$overrides" --editable ".[cpu,test]" ||
     fail "the CPU packages could not be installed; the lines above name the one that is missing. Where it is the CPU \
 build of torch, point PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS at a place that holds PyTorch's CPU wheels"
 else
@@ -62,7 +62,7 @@ else
   "$VENV/bin/uv" pip install --quiet setuptools wheel ninja packaging "$("$VENV/bin/python" -c \
     "import runpy; print('vllm==' + runpy.run_path('openrlhf_prefix/pins.py')['VLLM'])")" ||
     fail "vllm could not be installed; the line above says why"
-  "$VENV/bin/uv" pip install --quiet --no-build-isolation-package flash-attn --editable ".[gpu,test]" ||
+  "$VENV/bin/uv" pip install --quiet --compile-bytecode --no-build-isolation-package flash-attn --editable ".[gpu,test]" ||
     fail "the GPU packages could not be installed. flash-attn compiles when no wheel fits: it needs nvcc (CUDA toolkit) \
 of the same version as torch's"
 fi
