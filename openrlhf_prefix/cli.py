@@ -50,7 +50,27 @@ def evaluate(argv: Sequence[str]) -> None:
     run(argv)
 
 
-VERBS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "evaluate": evaluate, "embed": embed}
+def exactness(argv: Sequence[str]) -> None:
+    """exactness [--upstream]: does every layout of an optimizer step move the parameters alike?"""
+    from openrlhf_prefix.runtime.exactness.measure import main as run
+
+    run(argv)
+
+
+def doctor(argv: Sequence[str]) -> None:
+    """doctor --config FILE [--any.flag value ...]: are the numbers of this machine with these flags right?"""
+    from openrlhf_prefix.runtime.doctor import main as run
+
+    run(argv)
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "embed": embed,
+    "exactness": exactness,
+    "doctor": doctor,
+}
 
 
 def usage() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS
 from openrlhf_prefix.algorithm.losses import DIVISORS
-from openrlhf_prefix.algorithm.presets import PRESETS
+from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
 from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
 from openrlhf_prefix.algorithm.selection import SCOPES
@@ -62,6 +62,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--prefix.total_steps", type=int, default=None, help="steps until low_end (default: the steps of the run)")
     add("--prefix.min_tokens", type=int, default=1, help="tokens that a prefix has at the least")
     add("--prefix.demonstrations_key", default="demonstrations", help="column that holds the demonstrations")
+    add("--prefix.in_kl", type=boolean, default=False, help="KL loss on prefix tokens too, which nobody sampled")
+    add("--prefix.in_entropy", type=boolean, default=None, help="entropy bonus on prefix tokens too (default: false)")
+    add(
+        "--prefix.gradient_every",
+        type=int,
+        default=20,
+        help="rollout batches between two measurements of the prefix "
+        "tokens' own gradient, which cost one more pass over an optimizer step; 0 never",
+    )
+    add(
+        "--prefix.compat",
+        choices=list(COMPAT),
+        default="paper",
+        help="official: defaults of the authors' code where it differs from the paper (docs/official_code.md)",
+    )
 
     group = parser.add_argument_group("verifier", "the built-in math-verify reward")
     add = group.add_argument
@@ -99,7 +114,11 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
         "hybrid.clip_prefix": preset.clip_prefix,
         "prefix.prefixed_per_group": preset.prefixed_per_group,
         "prefix.keep": preset.keep,
+        "prefix.in_entropy": False,
+        **COMPAT[str(explicit.get("prefix.compat", "paper"))],
     }
+    if explicit.get("actor.policy_loss_type") == "gspo":
+        values["hybrid.divisor"] = "seq-mean"
     for theirs in UPSTREAM:
         if theirs in explicit:
             values[UPSTREAM[theirs][0]] = _from_upstream(explicit, theirs)
@@ -154,11 +173,15 @@ def check_flags(args: argparse.Namespace) -> None:
     _check_unsupported(args)
 
 
+def data_parallel_ranks(args: argparse.Namespace) -> int:
+    """Ranks that train on rows of their own; `args` is nested."""
+    gpus = args.actor.num_nodes * args.actor.num_gpus_per_node
+    return gpus // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+
+
 def _check_batch(args: argparse.Namespace) -> None:
     """Every optimizer step must split evenly into micro-batches over all ranks."""
-    ranks = (
-        args.actor.num_nodes * args.actor.num_gpus_per_node // args.ds.ring_attn_size // args.ds.tensor_parallel_size
-    )
+    ranks = data_parallel_ranks(args)
     unit = ranks * (1 if args.train.dynamic_batch_enable else args.train.micro_batch_size)
     if unit < 1 or args.train.batch_size % unit:
         raise UserError(
@@ -175,16 +198,18 @@ def _check_unsupported(args: argparse.Namespace) -> None:
         )
     if args.data.max_images_per_prompt > 0:
         raise UserError("data.max_images_per_prompt: prefix rollouts are text only; leave it at 0")
-    if args.train.dynamic_batch_enable and args.ds.zero_stage < 3:
-        raise UserError(
-            f"train.dynamic_batch_enable with ds.zero_stage {args.ds.zero_stage} loses all micro-batches but the last "
-            "of a step: set ds.zero_stage to 3, or leave dynamic batching out"
-        )
     if args.actor.policy_loss_type != "ppo" and args.prefix.prefixed_per_group:
         raise UserError(
             f"actor.policy_loss_type {args.actor.policy_loss_type} has no definition for prefix tokens: use ppo, or "
             "set prefix.prefixed_per_group to 0"
         )
+    if args.actor.policy_loss_type == "gspo" and args.hybrid.divisor != "seq-mean":
+        raise UserError(
+            f"actor.policy_loss_type gspo with hybrid.divisor {args.hybrid.divisor}: its ratio belongs to a row, "
+            "so each row is averaged; set hybrid.divisor to seq-mean"
+        )
+    if args.prefix.gradient_every < 0:
+        raise UserError(f"prefix.gradient_every is {args.prefix.gradient_every}: give 0 (never) or more")
     if not args.vllm.num_engines:
         raise UserError("vllm.num_engines is not set: rollouts need at least 1 vLLM engine")
 

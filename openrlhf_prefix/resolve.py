@@ -51,6 +51,14 @@ def resolve(argv: Sequence[str]) -> Resolved:
     return Resolved(args=args, flat=flat, dry_run=bool(control["dry_run"]))
 
 
+def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
+    """Nested flags after all checks that need no file, from settings alone: for runs without a command line."""
+    flat = config.parse(_parser(), {**DEFAULTS, **flags.preset_values(settings), **settings})
+    args = upstream_cli.check({name: value for name, value in flat.items() if name not in CONTROL})
+    flags.check_flags(args)
+    return args
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = upstream_cli.build_parser()
     flags.add_flags(parser)

@@ -10,14 +10,13 @@ is 1 on the first update. Tokens that were not selected carry A = 0 and contribu
 
 Divisors belong to the whole optimizer step over all ranks, so that the gradient is the same for every split of it:
 
-    token-mean   all action tokens          seq-mean   rows, of each row's token mean
+    token-mean   all tokens of the term     seq-mean   rows, of each row's token mean
     constant     rows x budget              (Dr. GRPO, arXiv 2503.20783: no length in the divisor)
 """
 
 import torch
 
 DIVISORS = ("token-mean", "seq-mean", "constant")
-SMALLEST_COUNT = 1e-6  # counts come divided by accumulated micro-batches, so a real one may be below 1
 MAX_LOG_RATIO = 20.0  # exp stays finite in fp32, and so does its gradient
 
 
@@ -46,6 +45,13 @@ def policy_loss_per_token(
     return -surrogate
 
 
+def sequence_log_ratio(log_ratio: torch.Tensor, action_mask: torch.Tensor) -> torch.Tensor:
+    """(B, A) mean log-ratio of each row, at its action tokens: GSPO's ratio of rows (arXiv 2507.18071)."""
+    mask = action_mask.bool()
+    mean = torch.where(mask, log_ratio, torch.zeros_like(log_ratio)).sum(-1, keepdim=True)
+    return mean / mask.sum(-1, keepdim=True).clamp(min=1) * mask
+
+
 def clipped_tokens(
     log_probs: torch.Tensor, old_log_probs: torch.Tensor, advantages: torch.Tensor, clip_low: float, clip_high: float
 ) -> torch.Tensor:
@@ -56,32 +62,30 @@ def clipped_tokens(
 
 def reduce_loss(
     per_token: torch.Tensor,
-    action_mask: torch.Tensor,
+    mask: torch.Tensor,
     divisor: str,
-    num_tokens: torch.Tensor | float,
-    num_rows: torch.Tensor | float,
+    num_tokens: float,
+    num_rows: float,
     budget: int,
-    dp_size: int = 1,
 ) -> torch.Tensor:
     """This micro-batch's share of the loss of the optimizer step, a scalar.
 
     Args:
-        per_token, action_mask: (B, A).
+        per_token: (B, A).
+        mask: (B, A), the tokens of this term.
         divisor: one of DIVISORS.
-        num_tokens, num_rows: action tokens and rows of the whole optimizer step over all ranks (divided by the number
-            of accumulated micro-batches where the engine divides every backward by it).
+        num_tokens, num_rows: the term's tokens, and the rows, of the whole optimizer step over all ranks.
         budget: tokens that a response may have; used by "constant".
-        dp_size: data-parallel ranks; undoes the engine's mean of gradients over ranks.
 
-    A micro-batch, and a whole step, without action tokens gives a differentiable zero.
+    A micro-batch, and a whole step, without a token gives a differentiable zero.
     """
-    num_tokens, num_rows = (torch.as_tensor(count).clamp(min=SMALLEST_COUNT) for count in (num_tokens, num_rows))
-    mask = action_mask.to(per_token.dtype)
-    kept = torch.where(action_mask.bool(), per_token, torch.zeros_like(per_token))
+    num_tokens, num_rows = max(float(num_tokens), 1.0), max(float(num_rows), 1.0)
+    mask = mask.bool()
+    kept = torch.where(mask, per_token, torch.zeros_like(per_token))
     if divisor == "token-mean":
-        return kept.sum() / num_tokens * dp_size
+        return kept.sum() / num_tokens
     if divisor == "seq-mean":
-        return (kept.sum(-1) / mask.sum(-1).clamp(min=1)).sum() / num_rows * dp_size
+        return (kept.sum(-1) / mask.sum(-1).clamp(min=1)).sum() / num_rows
     if divisor == "constant":
-        return kept.sum() / (num_rows * budget) * dp_size
+        return kept.sum() / (num_rows * budget)
     raise ValueError(f"divisor is {divisor!r}: choose one of {', '.join(DIVISORS)}")

@@ -38,3 +38,15 @@ PRESETS = {
         source="Dr. GRPO, arXiv 2503.20783",
     ),
 }
+
+# --prefix.compat: values of flags where the authors' code differs from the paper's text; docs/official_code.md says
+# why each is not the default.
+COMPAT: dict[str, dict[str, object]] = {
+    "paper": {},
+    "official": {
+        "hybrid.estimator": "dr_grpo_prefix",  # the continuation is a group of its own and is not centred
+        "actor.dual_clip": 3.0,
+        "actor.entropy_coef": 0.001,
+        "prefix.in_entropy": True,
+    },
+}

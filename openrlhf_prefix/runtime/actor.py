@@ -1,119 +1,20 @@
-"""The policy's training process: one forward for old log-probs and entropies, and the hybrid loss.
-
-OpenRLHF's training step stays as it is. It hands `actor_loss_fn` the log-probs, advantages and the counts of the whole
-optimizer step; PrefixPolicyLoss turns them into the hybrid loss. What the step does not hand over, the prefix lengths,
-is set on the loss just before.
-"""
+"""The policy's training process: OpenRLHF's actor with our trainer, and one forward for log-probs and entropies."""
 
 from typing import Any, NamedTuple
 
 import ray
 import torch
-from openrlhf.trainer.ppo_utils.experience import Experience
-from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer, PolicyModelActor
+from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
-from openrlhf_prefix.algorithm.losses import clipped_tokens, policy_loss_per_token, reduce_loss
-from openrlhf_prefix.algorithm.mismatch import mismatch_weights
 from openrlhf_prefix.runtime import platform, seams
+from openrlhf_prefix.runtime.actor_trainer import PrefixActorTrainer
+from openrlhf_prefix.runtime.probe import accumulation_coefficients
+from openrlhf_prefix.runtime.weight_check import trainer_fingerprints
 
 
 class ActorForward(NamedTuple):
     log_probs: torch.Tensor  # (B, A)
     entropy: torch.Tensor  # (B, A)
-
-
-class LossOutput(NamedTuple):
-    """The five results that OpenRLHF's training step unpacks."""
-
-    loss: torch.Tensor
-    clip_ratio: torch.Tensor
-    ppo_kl: torch.Tensor
-    vllm_kl: torch.Tensor | None
-    is_filter_ratio: torch.Tensor | None
-
-
-def prefix_mask_of(experience: Experience) -> torch.Tensor:
-    """(B, A) bool: the first `prefix_length` action tokens of every row."""
-    lengths = torch.as_tensor([int(length) for length in experience.info["prefix_length"]])
-    mask = experience.action_mask.bool()
-    return mask & (mask.cumsum(-1) <= lengths.to(mask.device).unsqueeze(-1))
-
-
-class PrefixPolicyLoss(torch.nn.Module):
-    """PPO-clip on sampled and selected prefix tokens; see algorithm/losses.py.
-
-    Metrics (clip_ratio, ppo_kl, vllm_kl) are over sampled tokens: the engine never sampled a prefix.
-    """
-
-    def __init__(self, args: Any) -> None:
-        super().__init__()
-        self.hybrid = args.hybrid
-        self.actor = args.actor
-        self.correction = args.algo.advantage
-        self.budget = args.rollout.max_new_tokens
-        self.prefix_mask: torch.Tensor | None = None  # (B, A) of the next micro-batch
-
-    def forward(
-        self,
-        log_probs: torch.Tensor,
-        old_log_probs: torch.Tensor,
-        advantages: torch.Tensor,
-        action_mask: torch.Tensor,
-        rollout_log_probs: torch.Tensor | None = None,
-        dp_size: int = 1,
-        batch_num_tokens: torch.Tensor | float | None = None,
-        global_batch_size: torch.Tensor | float | None = None,
-    ) -> LossOutput:
-        prefix_mask, action = self.prefix_mask, action_mask.bool()
-        sampled = action & ~prefix_mask
-        low, high = self.actor.eps_clip_low_high
-        loss = policy_loss_per_token(
-            log_probs, old_log_probs, advantages, prefix_mask, low, high, self.actor.dual_clip, self.hybrid.clip_prefix
-        )
-        vllm_kl = filtered = None
-        if self.correction.is_correction_level != "off":
-            weights, outside = self._mismatch(old_log_probs, rollout_log_probs, sampled)
-            loss = loss * weights
-            filtered = _mean(outside.float(), sampled)
-            vllm_kl = _mean(rollout_log_probs - old_log_probs, sampled)
-        reduced = reduce_loss(
-            loss, action, self.hybrid.divisor, batch_num_tokens, global_batch_size, self.budget, dp_size
-        )
-        clipped = clipped_tokens(log_probs, old_log_probs, advantages, low, high)
-        clip_ratio = _mean(clipped.float(), sampled)
-        return LossOutput(reduced, clip_ratio, _mean(old_log_probs - log_probs.detach(), sampled), vllm_kl, filtered)
-
-    def _mismatch(
-        self, old_log_probs: torch.Tensor, rollout_log_probs: torch.Tensor, sampled: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        flags = self.correction
-        return mismatch_weights(
-            old_log_probs,
-            rollout_log_probs,
-            sampled,
-            flags.is_correction_level,
-            flags.is_correction_mode,
-            flags.is_correction_gating,
-            *flags.is_correction_threshold,
-        )
-
-
-def _mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over the mask, 0 where it is empty."""
-    return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)
-
-
-class PrefixActorTrainer(ActorPPOTrainer):
-    """OpenRLHF's actor trainer with the hybrid loss."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.args.actor.policy_loss_type == "ppo":  # gspo has no prefixed rows (flags.py) and keeps OpenRLHF's loss
-            self.actor_loss_fn = PrefixPolicyLoss(self.args)
-
-    def training_step(self, experience: Experience, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        self.actor_loss_fn.prefix_mask = prefix_mask_of(experience)
-        return super().training_step(experience, *args, **kwargs)
 
 
 class PrefixPolicy(seams.undecorated(PolicyModelActor)):
@@ -149,6 +50,27 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         self.actor.train()
         entropy = output.entropy[:, -action_mask.shape[1] :]
         return ActorForward(log_probs.cpu(), entropy.float().cpu())
+
+    def weight_fingerprints(self) -> dict[str, int]:
+        """See weight_check.py; every rank has to be asked."""
+        return trainer_fingerprints(self.actor.model.module)
+
+    def device(self) -> str:
+        """Name of what this rank computes on."""
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "a CPU"
+
+    def attention_kernels(self) -> list[str] | None:
+        """Names of the GPU kernels of one forward pass; None without CUDA."""
+        if not torch.cuda.is_available():
+            return None
+        tokens = torch.arange(1, 65).unsqueeze(0)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            self.forward(tokens, torch.ones(1, 63, dtype=torch.bool), torch.ones_like(tokens))
+        return [event.key for event in profile.key_averages()]
+
+    def accumulation_coefficients(self) -> list[list[float]]:
+        """See probe.py; every rank has to be asked."""
+        return accumulation_coefficients(self.strategy)
 
 
 PrefixPolicyActor = ray.remote(num_gpus=1)(PrefixPolicy)

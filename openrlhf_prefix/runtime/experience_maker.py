@@ -4,7 +4,7 @@
     prefix token         the row's prefix advantage if it was selected, else 0
 
 Runs in the controller on the whole rollout batch, so that neither groups nor the entropy ranking depend on how rows
-are split into micro-batches or over ranks.
+are split into micro-batches or over ranks. The rows then leave in the order in which the ranks train on them.
 """
 
 from collections import Counter
@@ -17,9 +17,13 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_prefix.algorithm.advantages import GroupAdvantages, group_advantages
+from openrlhf_prefix.algorithm.sampler import request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
+from openrlhf_prefix.flags import data_parallel_ranks
 from openrlhf_prefix.reward.math import REASONS
-from openrlhf_prefix.runtime.actor import ActorForward, prefix_mask_of
+from openrlhf_prefix.runtime.actor import ActorForward
+from openrlhf_prefix.runtime.actor_trainer import prefix_mask_of
+from openrlhf_prefix.runtime.batches import deal, shuffled
 
 
 class PrefixExperienceMaker(RemoteExperienceMaker):
@@ -29,7 +33,14 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         super().__init__(*args, **kwargs)
         self.metrics: dict[str, float] = {}  # of the last batch; read by the trainer
         self.last_batch: list[Experience] = []
+        self.step = 0  # global step of the batch; set by the trainer
         self._entropies: list[torch.Tensor] = []
+
+    def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
+        """Single rows with advantages, dealt out to optimizer steps and ranks."""
+        experiences = super().make_experience_batch(rollout_samples)
+        seed = request_seed(self.args.train.seed, self.step, "order of the rows", 0)
+        return deal(shuffled(experiences, seed), self.args.train.batch_size, data_parallel_ranks(self.args))
 
     def _flatten_results(self, refs: list, duplicate_factor: int) -> list:
         """The actor's forward brings entropies along; they are kept here, upstream goes on with the log-probs."""
@@ -56,8 +67,9 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             experience.returns = experience.advantages.clone()
             experience.info["return"] = advantages.continuation.flatten()[rows]
             experience.info["prefix_advantage"] = advantages.prefix.flatten()[rows]
-            experience.kl = None
         self._measure(experiences, raw, prefix_masks, selected)
+        for experience in experiences:
+            experience.kl = None
         self.last_batch = experiences
         return experiences
 
@@ -106,33 +118,58 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         prefix_masks: list[torch.Tensor],
         selected: list[torch.Tensor],
     ) -> None:
-        """Metrics of the batch. Entropy and log-probs are those of the policy before the update."""
+        """Metrics of the batch, before the update. What is called rollout/... is over sampled tokens alone."""
         prefix = torch.cat([mask.flatten() for mask in prefix_masks])
         action = torch.cat([experience.action_mask.flatten() for experience in experiences]).bool()
         sampled = action & ~prefix
         entropy = torch.cat([entropy.flatten() for entropy in self._entropies])
         nll = -torch.cat([experience.action_log_probs.flatten() for experience in experiences])
         kept = torch.cat([mask.flatten() for mask in selected])
-        lengths = torch.cat([experience.info["prefix_length"] for experience in experiences])
-        ratios = torch.cat([experience.info["prefix_ratio"] for experience in experiences])
+
+        def rows(name: str) -> torch.Tensor:
+            return torch.cat([experience.info[name].flatten() for experience in experiences]).float()
+
+        lengths, ratios = rows("prefix_length"), rows("prefix_ratio")
+        responses = torch.cat([experience.response_length for experience in experiences]).float()
+        truncated = torch.cat([experience.truncated for experience in experiences]).float()
         prefixed = lengths > 0
         self.metrics = {
+            "reward": _mean(raw_rewards),
             "reward/plain": _mean(raw_rewards[~prefixed]),
             "reward/prefixed": _mean(raw_rewards[prefixed]),
-            "rollout/equal_groups": _mean((torch.cat([e.info["group_reward_std"] for e in experiences]) == 0).float()),
+            "rollout/reward_mean": _mean(raw_rewards),
+            "rollout/reward_std": raw_rewards.std().item() if len(raw_rewards) > 1 else None,
+            "rollout/response_length_mean": _mean(responses - lengths),
+            "rollout/truncated_rate": _mean(truncated),
+            "rollout/num_samples": float(len(raw_rewards)),
+            "rollout/equal_groups": _mean((rows("group_reward_std") == 0).float()),
             "rollout/entropy": _mean(entropy[sampled]),
             "rollout/nll": _mean(nll[sampled]),
             "prefix/rows": float(prefixed.sum()),
             "prefix/ratio": _mean(ratios[prefixed]),
-            "prefix/length": _mean(lengths[prefixed].float()),
+            "prefix/length": _mean(lengths[prefixed]),
             "prefix/kept": _mean(kept[prefix].float()),
             "prefix/entropy": _mean(entropy[prefix]),
             "prefix/nll": _mean(nll[prefix]),
+            **reward_by_ratio(raw_rewards[prefixed], ratios[prefixed]),
         }
+        if self.initial_model_group is not None and not self.args.algo.kl.use_loss:
+            kl = torch.cat([experience.kl.flatten() for experience in experiences])
+            self.metrics["kl"] = _mean(kl[sampled])
         if "verdict" in experiences[0].info:
             verdicts = torch.cat([experience.info.pop("verdict") for experience in experiences]).tolist()
             counts = Counter(REASONS[index] for index in verdicts)
             self.metrics |= {f"verifier/{reason}": float(counts[reason]) for reason in REASONS}
+
+
+RATIO_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def reward_by_ratio(rewards: torch.Tensor, ratios: torch.Tensor) -> dict[str, float | None]:
+    """Mean reward of prefixed rows by how much of the demonstration they were given; both (N,)."""
+    buckets = torch.bucketize(ratios, torch.tensor(RATIO_EDGES[1:-1]), right=True)
+    edges = zip(RATIO_EDGES, RATIO_EDGES[1:], strict=False)
+    return {f"prefix/reward_{low:g}_{high:g}": _mean(rewards[buckets == n]) for n, (low, high) in enumerate(edges)}
 
 
 def _mean(values: torch.Tensor) -> float | None:

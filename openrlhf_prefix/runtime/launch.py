@@ -30,20 +30,28 @@ def train(resolved: Resolved) -> None:
     folder = RunFolder(args.run.dir)
     folder.claim(resume=args.ckpt.load_enable)
     print(f"run folder: {folder.write_config(config.dump(resolved.flat)).parent}", flush=True)
+    with cluster(args, problems):
+        from openrlhf_prefix.runtime import seams
+
+        seams.wire()(args)
+    print(summary_table(folder.summary()), flush=True)
+
+
+@contextmanager
+def cluster(args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]]) -> Iterator[None]:
+    """While the block runs Ray is up with what the placement needs, and the controller finds problems and board."""
     start_ray(args)
     check_gpus(args)
 
     import ray
 
-    from openrlhf_prefix.runtime import seams
     from openrlhf_prefix.runtime.progress import Board, Display
 
     args.run.problems = ray.put(problems)
     args.run.board = Board.remote()
     print("starting engines and trainers ...", flush=True)
     with Display(args.run.board), driver_prints(args):
-        seams.wire()(args)
-    print(summary_table(folder.summary()), flush=True)
+        yield
     ray.shutdown()
 
 

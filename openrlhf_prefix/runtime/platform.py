@@ -30,7 +30,7 @@ class CudaPlatform:
     """A machine with NVIDIA GPUs: upstream's behaviour, untouched."""
 
     name = "cuda"
-    worker_extension = "openrlhf.trainer.ray.vllm_worker_wrap.WorkerWrap"
+    worker_extension = "openrlhf_prefix.runtime.cuda_worker.CudaWorkerExtension"
 
     def adjust(self, args: SimpleNamespace) -> None:
         """Changes flags that cannot hold on this machine."""

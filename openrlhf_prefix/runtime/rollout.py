@@ -20,6 +20,7 @@ from openrlhf_prefix.flags import MATH_VERIFY
 from openrlhf_prefix.reward import MathVerifier
 from openrlhf_prefix.runtime import platform
 from openrlhf_prefix.runtime.seams import undecorated
+from openrlhf_prefix.runtime.weight_check import EngineWeights
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,10 @@ class PrefixRollout(undecorated(RolloutRayActor)):
     async def shutdown(self) -> None:
         """Ends vLLM's engine process; Ray would kill this actor and leave that child behind."""
         self.llm.shutdown()
+
+    async def weight_fingerprints(self) -> list[EngineWeights]:
+        """What every worker of this engine holds, see weight_check.py."""
+        return [EngineWeights(**fields) for fields in await self.llm.collective_rpc("weight_fingerprints")]
 
     async def generate_group(
         self, requests: list[RolloutRequest], sampling_params: Any, max_length: int

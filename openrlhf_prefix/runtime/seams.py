@@ -34,7 +34,19 @@ SEAMS = [
     Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.compute_advantages_and_returns", "own"),
     Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.get_cumulative_returns", "used"),
     Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", "replaced inside PolicyModelActor's set-up"),
-    Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer.training_step", "extended: hands prefix lengths over"),
+    Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer.ppo_train", "replaced: exact accumulation, hybrid loss"),
+    Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.broadcast_to_vllm", "extended: checks that it arrived"),
+    Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer._compute_rollout_stats", "replaced: ours know prefixes"),
+    Seam("openrlhf.trainer.ppo_trainer", "balance_experiences", "left out: rows come dealt out already"),
+    Seam("openrlhf.trainer.ppo_utils.experience", "make_experience_batch", "collates a micro-batch"),
+    Seam("openrlhf.utils.seqlen_balancing", "get_seqlen_balanced_partitions", "splits rows by length"),
+    Seam("openrlhf.utils.seqlen_balancing", "get_minimum_num_micro_batch_size", "dynamic micro-batches"),
+    Seam("openrlhf.models.utils", "compute_approx_kl", "KL estimators"),
+    Seam("deepspeed", "DeepSpeedEngine.set_gradient_accumulation_boundary", "called before every backward"),
+    Seam("deepspeed.runtime.zero.stage3", "DeepSpeedZeroOptimizer_Stage3._overflow_clean_up", "a step is discarded"),
+    Seam("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer.scaled_global_norm", "gradient of prefixes"),
+    Seam("deepspeed.runtime.zero.stage3", "DeepSpeedZeroOptimizer_Stage3._get_norm_groups", "gradient of prefixes"),
+    Seam("openrlhf.trainer.ray.vllm_worker_wrap", "WorkerWrap", "extended: fingerprints of the engine's weights"),
     Seam("openrlhf.trainer.ray.ppo_actor", "PolicyModelActor", "forward also returns entropies"),
     Seam("openrlhf.trainer.ray.ppo_actor", "stateless_init_process_group", "gloo instead of NCCL on a CPU"),
     Seam("openrlhf.utils.deepspeed.deepspeed", "get_train_ds_config", "PyTorch's Adam on a CPU"),
@@ -72,8 +84,12 @@ def replaced(module: str, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, upstream)
 
 
-def wire() -> Any:
-    """Puts our classes where OpenRLHF's train() finds them; returns that function."""
+def wire(controller: Any = None) -> Any:
+    """Puts our classes where OpenRLHF's train() finds them; returns that function.
+
+    Args:
+        controller: Ray actor class in place of PrefixTrainer.
+    """
     from openrlhf.cli import train_ppo_ray
     from openrlhf.trainer import ppo_trainer
     from openrlhf.trainer.ray import vllm_engine
@@ -84,5 +100,5 @@ def wire() -> Any:
 
     train_ppo_ray.PolicyModelActor = PrefixPolicyActor
     vllm_engine.RolloutRayActor = PrefixRolloutActor
-    ppo_trainer.PPOTrainer = PrefixTrainer
+    ppo_trainer.PPOTrainer = controller or PrefixTrainer
     return train_ppo_ray.train

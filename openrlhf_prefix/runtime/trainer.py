@@ -20,7 +20,8 @@ from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker
 from openrlhf_prefix.runtime.generator import PrefixSamplesGenerator
 from openrlhf_prefix.runtime.rollout_log import rollout_rows
-from openrlhf_prefix.runtime.seams import undecorated
+from openrlhf_prefix.runtime.seams import replaced, undecorated
+from openrlhf_prefix.runtime.weight_check import compare, stale_weights
 
 
 class PrefixController(undecorated(PPOTrainer)):
@@ -60,6 +61,7 @@ class PrefixController(undecorated(PPOTrainer)):
             actor_group, critic_group, reward_group, reference_group, self.kl_ctl, strategy, tokenizer
         )
         self.evaluations: dict[int, dict[str, float]] = {}
+        self.weight_check: dict[str, float] = {}
 
     def fit(self, global_step: int = 0) -> None:
         started = time.time()
@@ -88,11 +90,41 @@ class PrefixController(undecorated(PPOTrainer)):
         return states
 
     def train_step(self, rollout_samples: list, global_step: int) -> tuple[dict[str, Any], int]:
-        low, high = self.sampler.schedule.window(global_step)
-        status, step = super().train_step(rollout_samples, global_step)
-        status |= self.experience_maker.metrics | {"prefix/low": low, "prefix/high": high}
+        self.experience_maker.step = global_step
+        # The rows come dealt out already, see batches.py; upstream would deal dynamic batches once more.
+        with replaced("openrlhf.trainer.ppo_trainer", "balance_experiences", lambda rows, args: rows):
+            status, step = super().train_step(rollout_samples, global_step)
         self.samples_generator.step = step
-        return status, step
+        return status | self.weight_check, step
+
+    def ppo_train(self, global_steps: int) -> dict[str, Any]:
+        """Training metrics and, beside them, those of the rollouts and of the schedule."""
+        low, high = self.sampler.schedule.window(global_steps)
+        status = super().ppo_train(global_steps) | self.experience_maker.metrics
+        if "prefix/gradient" in status:
+            status["prefix/gradient_share"] = status["prefix/gradient"] / max(status["actor_grad_norm"], 1e-12)
+        known = {name: value for name, value in status.items() if value is not None}
+        return known | {"prefix/low": low, "prefix/high": high}
+
+    def broadcast_to_vllm(self) -> None:
+        """OpenRLHF's sync, and a check that it arrived. RuntimeError names the tensors that did not."""
+        super().broadcast_to_vllm()
+        started = time.time()
+        trainer = self.actor_model_group.async_run_method(method_name="weight_fingerprints")
+        engines = [engine.weight_fingerprints.remote() for engine in self.vllm_engines]
+        expected = ray.get(trainer)[0]
+        comparisons = [compare(expected, workers) for workers in ray.get(engines)]
+        if message := stale_weights(comparisons):
+            raise RuntimeError(message)
+        self.weight_check = {
+            "sync/tensors_checked": float(comparisons[0].checked),
+            "sync/tensors_unchecked": float(len(comparisons[0].unchecked)),
+            "timing/weight_check": time.time() - started,
+        }
+
+    def _compute_rollout_stats(self, experiences: list) -> dict[str, float]:
+        """Nothing beside the experience maker's metrics, which know prefix tokens from sampled ones."""
+        return {}
 
     def save_logs_and_checkpoints(
         self, global_step: int, logs_dict: dict | None = None, client_states: Any = None

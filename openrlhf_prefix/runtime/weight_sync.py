@@ -2,13 +2,18 @@
 
 Same calls as OpenRLHF's: rank 0 of the trainer broadcasts one parameter after the other, every engine receives. On the
 CPU vLLM repacks its weights after loading, so that loading a single one again fails: the engine collects a round and
-reloads all at once when the trainer marks the last parameter (`empty_cache`).
+reloads all at once when the trainer marks the last parameter (`empty_cache`). It also throws the originals away, which
+the check after each sync wants to read (weight_check.py): here they stay.
 """
 
+import importlib
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from openrlhf_prefix.runtime.weight_check import EngineFingerprints
 
 TIMEOUT = timedelta(minutes=10)
 
@@ -33,7 +38,20 @@ def gloo_group(host: str, port: int, rank: int, world_size: int, device: object)
     return GlooCommunicator(host, port, rank, world_size)
 
 
-class GlooWorkerExtension:
+def keep_original_weights() -> None:
+    """From now on vLLM's CPU layers keep the weights they were packed from."""
+    layers = importlib.import_module("vllm.model_executor.layers.utils")
+    if hasattr(layers, "_packing_of_vllm"):
+        return
+    layers._packing_of_vllm = layers.dispatch_cpu_unquantized_gemm
+
+    def keeping(layer: torch.nn.Module, remove_weight: bool) -> Any:
+        return layers._packing_of_vllm(layer, remove_weight=False)
+
+    layers.dispatch_cpu_unquantized_gemm = keeping
+
+
+class GlooWorkerExtension(EngineFingerprints):
     """vLLM worker extension (worker_extension_cls): OpenRLHF's WorkerWrap for a CPU engine."""
 
     def init_process_group(
@@ -46,6 +64,7 @@ class GlooWorkerExtension:
         backend: str = "gloo",
         use_ray: bool = False,
     ) -> None:
+        keep_original_weights()
         rank = dist.get_rank() + rank_offset
         self._sync_group = GlooCommunicator(master_address, master_port, rank, world_size)
         self._received: list[tuple[str, torch.Tensor]] = []

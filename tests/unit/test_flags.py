@@ -214,7 +214,7 @@ def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
         ({"prefix__min_tokens": 0}, "prefix.min_tokens is 0"),
         ({"train__async_enable": True}, "train.async_enable is not supported"),
         ({"data__max_images_per_prompt": 1}, "text only"),
-        ({"train__dynamic_batch_enable": True, "ds__zero_stage": 2}, "set ds.zero_stage to 3"),
+        ({"prefix__gradient_every": -1}, "give 0 (never) or more"),
         ({"actor__policy_loss_type": "gspo"}, "gspo has no definition for prefix tokens"),
         ({"vllm__num_engines": 0}, "at least 1 vLLM engine"),
     ],

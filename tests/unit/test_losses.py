@@ -179,16 +179,6 @@ def test_micro_batches_of_uneven_rows_add_up_to_the_whole_batch(divisor: str, si
 
 
 @pytest.mark.parametrize("divisor", DIVISORS)
-def test_the_mean_over_ranks_is_the_loss_of_one_rank_with_everything(divisor: str) -> None:
-    """Two ranks, whose gradients the engine averages: the factor dp_size = 2 undoes the half."""
-    per_token, mask = ragged(1)
-    counts = {"num_tokens": int(mask.sum()), "num_rows": 8, "budget": 9}
-    ranks = [reduce_loss(per_token[i::2], mask[i::2], divisor, **counts, dp_size=2) for i in range(2)]
-    whole = reduce_loss(per_token, mask, divisor, **counts)
-    assert (sum(ranks) / 2).item() == pytest.approx(whole.item(), abs=1e-6)
-
-
-@pytest.mark.parametrize("divisor", DIVISORS)
 def test_extra_padding_changes_nothing(divisor: str) -> None:
     per_token, mask = ragged(2)
     wide, wide_mask = torch.nn.functional.pad(per_token, (0, 5), value=7.0), torch.nn.functional.pad(mask, (0, 5))

@@ -1,0 +1,143 @@
+"""The loss of one micro-batch: every term over its own tokens, every divisor that of the whole optimizer step.
+
+    loss = policy + kl_coef * KL - entropy_coef * entropy
+
+    policy     sampled and selected prefix tokens (losses.py), weighted where engine and trainer differ (mismatch.py)
+    KL         of the sampled tokens to the reference model; of prefix tokens too with `kl_on_prefix`
+    entropy    of the sampled tokens; of prefix tokens too with `entropy_on_prefix`
+
+A prefix token was written by the demonstrator: the engine never sampled it, and neither a pull towards the reference
+nor a push for more entropy was meant for it. The losses of all micro-batches on all ranks add up to the loss of the
+step, so that its gradient is the same for every split of the rows. Tokens outside a term's mask are replaced before
+any exponential: an infinity there must not turn into 0 * inf.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from openrlhf_prefix.algorithm.losses import clipped_tokens, policy_loss_per_token, reduce_loss, sequence_log_ratio
+from openrlhf_prefix.algorithm.mismatch import mismatch_weights
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """Counts over the whole optimizer step and all ranks."""
+
+    rows: float  # rows with an action token
+    tokens: float  # action tokens: prefix and continuation
+    sampled: float  # action tokens that the policy sampled
+
+
+@dataclass(frozen=True)
+class LossRows:
+    """The tensors of one micro-batch, (B, A) each. Gradients flow through log_probs, kl and entropy."""
+
+    log_probs: torch.Tensor
+    old_log_probs: torch.Tensor
+    advantages: torch.Tensor
+    action_mask: torch.Tensor
+    prefix_mask: torch.Tensor
+    rollout_log_probs: torch.Tensor | None = None  # of the engine; needed by a mismatch correction
+    kl: torch.Tensor | None = None  # to the reference model, per token; needed where kl_coef is not 0
+    entropy: torch.Tensor | None = None  # of the policy; needed where entropy_coef is set
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Train/rollout mismatch correction, see mismatch.py."""
+
+    level: str
+    mode: str
+    gating: str
+    low: float
+    high: float
+
+
+Sums = dict[str, tuple[torch.Tensor, torch.Tensor]]  # metric -> numerator and denominator, both additive
+
+
+@dataclass(frozen=True)
+class HybridLoss:
+    """Settings of the loss; calling it gives the loss of a micro-batch and the sums behind its metrics."""
+
+    policy: str = "ppo"  # "ppo" clips tokens, "gspo" the rows' mean ratios
+    divisor: str = "constant"  # losses.DIVISORS
+    budget: int = 1  # tokens that a response may have; used by the divisor "constant"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    dual_clip: float | None = None
+    clip_prefix: bool = True
+    entropy_coef: float | None = None  # None: no entropy term and no metric of it
+    kl_on_prefix: bool = False
+    entropy_on_prefix: bool = False
+    correction: Correction | None = None
+
+    def __call__(self, rows: LossRows, counts: StepCounts, kl_coef: float = 0.0) -> tuple[torch.Tensor, Sums]:
+        """This micro-batch's share of the loss of the step, and sums for metrics of the step.
+
+        A micro-batch without a token of a term contributes a differentiable zero to it.
+        """
+        action = rows.action_mask.bool()
+        sampled = action & ~rows.prefix_mask
+        per_token, sums = self._policy(rows, action, sampled)
+        loss = self._reduce(per_token, action, counts, counts.tokens)
+        sums["policy_loss"] = (loss.detach(), action.any(-1).sum() / max(counts.rows, 1.0))
+        if rows.kl is not None:
+            mask, tokens = (action, counts.tokens) if self.kl_on_prefix else (sampled, counts.sampled)
+            kl = self._reduce(rows.kl, mask, counts, tokens)
+            sums["kl"] = _sums(rows.kl, mask)
+            loss = loss + kl_coef * kl
+        if self.entropy_coef is not None:
+            mask, tokens = (action, counts.tokens) if self.entropy_on_prefix else (sampled, counts.sampled)
+            sums["entropy_loss"] = _sums(rows.entropy, mask)
+            loss = loss - self.entropy_coef * self._reduce(rows.entropy, mask, counts, tokens)
+        return loss, sums
+
+    def prefix_part(self, rows: LossRows, counts: StepCounts) -> torch.Tensor:
+        """The policy loss of the prefix tokens alone, with the divisor of the whole: what they add to the gradient."""
+        action = rows.action_mask.bool()
+        per_token, _ = self._policy(rows, action, action & ~rows.prefix_mask)
+        per_token = torch.where(rows.prefix_mask, per_token, torch.zeros_like(per_token))
+        return self._reduce(per_token, action, counts, counts.tokens)
+
+    def _reduce(self, per_token: torch.Tensor, mask: torch.Tensor, counts: StepCounts, tokens: float) -> torch.Tensor:
+        return reduce_loss(per_token, mask, self.divisor, tokens, counts.rows, self.budget)
+
+    def _policy(self, rows: LossRows, action: torch.Tensor, sampled: torch.Tensor) -> tuple[torch.Tensor, Sums]:
+        """(B, A) loss per token and the sums of its metrics."""
+        zero = torch.zeros_like(rows.log_probs)
+        log_probs, old = (torch.where(action, values, zero) for values in (rows.log_probs, rows.old_log_probs))
+        advantages = torch.where(action, rows.advantages, zero)
+        correction = self.correction
+        if self.policy == "gspo":  # a ratio of rows; with a correction it is taken to the engine's probabilities
+            behaviour = old if correction is None else torch.where(action, rows.rollout_log_probs, zero)
+            log_probs, old, correction = sequence_log_ratio(log_probs - behaviour, action), zero, None
+        loss = policy_loss_per_token(
+            log_probs,
+            old,
+            advantages,
+            rows.prefix_mask,
+            self.clip_low,
+            self.clip_high,
+            self.dual_clip,
+            self.clip_prefix,
+        )
+        clipped = clipped_tokens(log_probs.detach(), old, advantages, self.clip_low, self.clip_high).float()
+        trained = action & rows.prefix_mask & (advantages != 0)
+        sums = {
+            "ppo_clip_ratio": _sums(clipped, sampled),
+            "ppo_kl": _sums(old - log_probs, sampled),
+            "prefix/clip": _sums(clipped * self.clip_prefix, trained),
+        }
+        if correction is None:
+            return loss, sums
+        weights, outside = mismatch_weights(old, rows.rollout_log_probs, sampled, **vars(correction))
+        sums["vllm_kl"] = _sums(torch.where(sampled, rows.rollout_log_probs - old, zero), sampled)
+        sums["is_filter_ratio"] = _sums(outside.float(), sampled)
+        return loss * weights, sums
+
+
+def _sums(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    kept = torch.where(mask, values.detach(), torch.zeros_like(values))
+    return kept.sum(), mask.sum()

@@ -1,0 +1,160 @@
+"""The training loop of one actor rank: optimizer steps of the hybrid loss over a rollout batch.
+
+Takes the place of OpenRLHF's ppo_train and training_step: the forward pass, the engine, the weight sync and the flags
+stay upstream's. What is ours is the bookkeeping that decides whether a gradient is right. For every optimizer step the
+rows, action tokens and sampled tokens of all ranks are counted once, each micro-batch contributes its share of one
+loss (algorithm/hybrid.py), and the step ends where it should (accumulation.py).
+"""
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from openrlhf.models.utils import compute_approx_kl
+from openrlhf.trainer.ppo_utils.experience import Experience, make_experience_batch
+from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
+
+from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
+from openrlhf_prefix.runtime import accumulation
+from openrlhf_prefix.runtime.batches import micro_batches
+from openrlhf_prefix.runtime.metric_sums import MetricSums
+
+
+def hybrid_loss(args: SimpleNamespace) -> HybridLoss:
+    """The loss that the (nested) flags describe."""
+    low, high = args.actor.eps_clip_low_high
+    gate = args.algo.advantage
+    correction = None
+    if gate.is_correction_level != "off":
+        correction = Correction(
+            gate.is_correction_level, gate.is_correction_mode, gate.is_correction_gating, *gate.is_correction_threshold
+        )
+    return HybridLoss(
+        policy=args.actor.policy_loss_type,
+        divisor=args.hybrid.divisor,
+        budget=args.rollout.max_new_tokens,
+        clip_low=low,
+        clip_high=high,
+        dual_clip=args.actor.dual_clip,
+        clip_prefix=args.hybrid.clip_prefix,
+        entropy_coef=args.actor.entropy_coef,
+        kl_on_prefix=args.prefix.in_kl,
+        entropy_on_prefix=args.prefix.in_entropy,
+        correction=correction,
+    )
+
+
+def prefix_mask_of(experience: Experience) -> torch.Tensor:
+    """(B, A) bool: the first `prefix_length` action tokens of every row."""
+    lengths = torch.as_tensor([int(length) for length in experience.info["prefix_length"]])
+    mask = experience.action_mask.bool()
+    return mask & (mask.cumsum(-1) <= lengths.to(mask.device).unsqueeze(-1))
+
+
+class PrefixActorTrainer(ActorPPOTrainer):
+    """OpenRLHF's actor trainer with the hybrid loss and exact accumulation."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.hybrid_loss = hybrid_loss(self.args)
+        self.engine = self.actor.model
+        self.ranks = self.strategy.ds_device_mesh["dp"].get_group()
+        self.rounds = 0  # rollout batches trained on since the process started
+
+    def ppo_train(self, kl_ctl: float) -> dict[str, float | None]:
+        """Trains on the rows of the replay buffer; returns the metrics of the rollout batch."""
+        self.actor.train()
+        sums, last = MetricSums(), {}
+        steps = micro_batches(self.replay_buffer.items, self.args, self.ranks)
+        every = self.args.prefix.gradient_every
+        if every and self.rounds % every == 0 and steps:
+            last["prefix/gradient"] = self._prefix_gradient(steps[0])
+        for _ in range(self.max_epochs):
+            for step in steps:
+                self._optimizer_step(step, kl_ctl, sums)
+        self.rounds += 1
+        last["actor_grad_norm"] = self.strategy.get_grad_norm(self.actor)
+        last["actor_lr"] = self.actor_scheduler.get_last_lr()[0]
+        return sums.means(self.ranks) | last
+
+    def _optimizer_step(self, step: list[list[Experience]], kl_ctl: float, sums: MetricSums) -> None:
+        counts = self._count(step)
+        accumulation.accumulate(self.engine, [partial(self._loss, batch, counts, kl_ctl, sums) for batch in step])
+        self.strategy.optimizer_step(self.actor_optim, self.actor, self.actor_scheduler, name="actor")
+        if self.ema_model:
+            self.strategy.moving_average(self.actor, self.ema_model, self.ema_beta, "cuda")
+
+    def _prefix_gradient(self, step: list[list[Experience]]) -> float | None:
+        """Norm of the gradient that the prefix tokens of a step have by themselves; nothing is applied."""
+        counts = self._count(step)
+        only = partial(self._loss, counts=counts, kl_ctl=0.0, sums=MetricSums(), of_prefix=True)
+        accumulation.accumulate(self.engine, [partial(only, batch) for batch in step])
+        norm = accumulation.gradient_norm(self.engine)
+        accumulation.discard(self.engine)
+        return norm if counts.tokens > counts.sampled else None
+
+    def _count(self, step: list[list[Experience]]) -> StepCounts:
+        """Rows, action tokens and sampled tokens of a step over all ranks."""
+        rows = [row for batch in step for row in batch]
+        action = [int(row.action_mask.sum()) for row in rows]
+        prefix = [min(int(row.info["prefix_length"]), tokens) for row, tokens in zip(rows, action, strict=True)]
+        counts = torch.tensor([sum(n > 0 for n in action), sum(action), sum(action) - sum(prefix)], dtype=torch.long)
+        counts = counts.to(torch.cuda.current_device())
+        dist.all_reduce(counts, group=self.ranks)
+        return StepCounts(*map(float, counts.tolist()))
+
+    def _loss(
+        self,
+        batch: list[Experience],
+        counts: StepCounts,
+        kl_ctl: float,
+        sums: MetricSums,
+        of_prefix: bool = False,
+    ) -> torch.Tensor:
+        """Forward pass and loss of one micro-batch; the factor undoes the engine's mean over data-parallel ranks."""
+        rows = make_experience_batch(batch, self.args.ds.packing_samples).to_device(torch.cuda.current_device())
+        log_probs, output = self.actor(
+            rows.sequences,
+            rows.action_mask,
+            attention_mask=rows.attention_mask,
+            return_output=True,
+            ring_attn_group=self.strategy.ring_attn_group,
+            return_entropy=self.hybrid_loss.entropy_coef is not None,
+        )
+        inputs = self._loss_rows(rows, log_probs, output)
+        ranks = dist.get_world_size(self.ranks)
+        if of_prefix:
+            return self.hybrid_loss.prefix_part(inputs, counts) * ranks
+        loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl)
+        sums.add(of_batch)
+        if self.aux_loss:  # of a mixture of experts: a mean over rows, like the others over the whole step
+            share = (rows.action_mask.any(-1).sum() / counts.rows).to(loss.dtype)
+            loss = loss + self.args.actor.aux_loss_coef * output.aux_loss * share
+        return loss * ranks
+
+    def _loss_rows(self, rows: Experience, log_probs: torch.Tensor, output: Any) -> LossRows:
+        kl = entropy = None
+        width = rows.action_mask.shape[1]
+        action = rows.action_mask.bool()
+        if self.args.algo.kl.use_loss and rows.base_action_log_probs is not None:
+            zero = torch.zeros_like(log_probs)
+            kl = compute_approx_kl(
+                *(torch.where(action, values, zero) for values in (log_probs, rows.base_action_log_probs)),
+                log_probs_old=torch.where(action, rows.action_log_probs, zero),
+                kl_estimator=self.args.algo.kl.estimator,
+                unbiased_gradient=self.args.algo.kl.unbiased_gradient,
+            )
+        if self.hybrid_loss.entropy_coef is not None:
+            entropy = output.entropy[:, -width:]
+        return LossRows(
+            log_probs=log_probs,
+            old_log_probs=rows.action_log_probs,
+            advantages=rows.advantages,
+            action_mask=action,
+            prefix_mask=prefix_mask_of(rows),
+            rollout_log_probs=rows.rollout_log_probs,
+            kl=kl,
+            entropy=entropy,
+        )

@@ -1,0 +1,108 @@
+"""The `doctor` verb: is this machine, with these flags, training on the right numbers?
+
+    openrlhf-prefix doctor --config my.yaml --any.flag value        the flags of `train`
+
+Starts the same actors and engines as a training run, with the user's placement, model and data, and looks at what runs
+rather than at what was asked for. Nothing is trained and nothing is written but the run folder's logs.
+"""
+
+import importlib.metadata
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from openrlhf_prefix import pins
+
+OK, WRONG, SKIPPED = "ok", "WRONG", "not checked"
+LOG_PROB_TOLERANCE = 0.02  # mean absolute difference of engine and actor on sampled tokens, in bf16
+BOMB = r"\boxed{9^{9^{9^9}}}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    check: str
+    status: str  # OK, WRONG or SKIPPED
+    detail: str
+    mend: str = ""  # what to do, where something is wrong
+
+
+class Examined(Exception):
+    """Ends OpenRLHF's train() after the examination, before it would export a model."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__(findings)
+        self.findings = findings
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the table; SystemExit(1) if anything is wrong."""
+    from openrlhf_prefix.resolve import resolve
+
+    started = time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        resolved = resolve([*argv, "--run.dir", folder])
+        findings = [*versions(), verifier()]
+        findings += examine(resolved.args)
+    print(report(findings))
+    print(f"{time.time() - started:.0f} s")
+    if any(finding.status == WRONG for finding in findings):
+        raise SystemExit(1)
+
+
+def versions() -> list[Finding]:
+    """Installed packages against the pins."""
+    pinned = {
+        "openrlhf": pins.OPENRLHF,
+        "deepspeed": pins.DEEPSPEED,
+        "ray": pins.RAY,
+        "transformers": pins.TRANSFORMERS,
+        "math-verify": pins.MATH_VERIFY,
+    }
+    found = {name: importlib.metadata.version(name) for name in pinned}
+    different = [f"{name} {found[name]} (pinned {pinned[name]})" for name in pinned if found[name] != pinned[name]]
+    if different:
+        return [Finding("versions", WRONG, ", ".join(different), "bash scripts/setup.sh installs the pinned ones")]
+    return [Finding("versions", OK, ", ".join(f"{name} {version}" for name, version in found.items()))]
+
+
+def verifier() -> Finding:
+    """math-verify answers, and an answer that would hang it is stopped."""
+    from openrlhf_prefix.reward import MathVerifier
+
+    with MathVerifier(workers=1, timeout=5.0) as verify:
+        scores = verify.score([r"\boxed{\frac{2}{4}}", r"\boxed{3}", BOMB], ["1/2", "4", "7"])
+    values, reasons = [score.value for score in scores], [score.reason for score in scores]
+    detail = f"2/4 = 1/2: {reasons[0]}; 3 = 4: {reasons[1]}; 9^9^9^9: {reasons[2]}"
+    if values == [1.0, 0.0, 0.0]:
+        return Finding("math-verify", OK, detail)
+    return Finding("math-verify", WRONG, detail, "bash scripts/setup.sh installs the pinned math-verify")
+
+
+def examine(args: SimpleNamespace) -> list[Finding]:
+    """Starts the stack with the user's flags, on as few rows as they allow, and lets the controller look."""
+    from openrlhf_prefix.flags import data_parallel_ranks
+    from openrlhf_prefix.runtime import launch, seams
+    from openrlhf_prefix.runtime.doctor_controller import DoctorTrainer
+
+    ranks, size = data_parallel_ranks(args), args.rollout.n_samples_per_prompt
+    args.train.batch_size = 2 * ranks * args.train.micro_batch_size
+    args.rollout.batch_size = -(-max(args.train.batch_size, 32) // size)
+    # The engines report their log-probs only for a correction.
+    args.algo.advantage.is_correction_level = "token"
+    args.ckpt.load_enable = args.run.eval_at_start = False
+    with launch.cluster(args, launch.read_problems(args)):
+        try:
+            seams.wire(controller=DoctorTrainer)(args)
+        except Examined as done:
+            return done.findings
+    raise RuntimeError("the controller ended without an examination")
+
+
+def report(findings: list[Finding]) -> str:
+    """A table, and what to do below it."""
+    lines = [f"{'check':<24}{'':<13}found"]
+    lines += [f"{finding.check:<24}{finding.status:<13}{finding.detail}" for finding in findings]
+    lines += [f"\n{finding.check}: {finding.mend}" for finding in findings if finding.status == WRONG]
+    return "\n".join(lines)

@@ -1,0 +1,161 @@
+"""One fixed batch of awkward rows, and the parameter change it must cause, worked out row by row.
+
+The rows: plain ones, prefixed ones, lengths from 1 to 40 tokens, a group of equal rewards (advantage 0), a row that
+was cut at the budget, a row whose prefix is all but one token. The reference is written for reading, not for speed: no
+padding, no micro-batches, no code of algorithm/. Whatever engine, split and order trains on these rows has to move the
+parameters by the same amount.
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+VOCABULARY = 96
+BUDGET = 40
+STEP_ROWS = 8  # the last optimizer step is cut short: 12 rows = 8 + 4
+LEARNING_RATE = 1.0
+CLIP_LOW, CLIP_HIGH, DUAL_CLIP = 0.2, 0.28, 3.0
+BAND = (0.8, 1.25)  # train/rollout correction, tokens outside are dropped
+# prompt, prefix and continuation tokens; advantage of the continuation and of the kept prefix tokens
+SHAPES = (
+    (3, 0, 40, 0.75, 0.0),  # cut at the budget
+    (9, 0, 2, -0.25, 0.0),
+    (4, 0, 1, -0.25, 0.0),
+    (5, 12, 9, 1.0, 0.75),
+    (6, 0, 17, 0.0, 0.0),  # of a group of equal rewards
+    (6, 0, 5, 0.0, 0.0),
+    (2, 31, 1, -0.4, -0.4),  # nearly all prefix
+    (7, 3, 22, 0.6, 0.6),
+    (3, 0, 8, -0.9, 0.0),
+    (8, 20, 3, -1.0, -1.0),
+    (4, 0, 30, 0.5, 0.0),
+    (5, 0, 1, 0.9, 0.0),
+)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Which terms the loss has beside the policy's."""
+
+    divisor: str = "token-mean"
+    kl_coef: float = 0.05
+    entropy_coef: float | None = 0.01
+    correction: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    tokens: torch.Tensor  # (T,) prompt, prefix, continuation
+    prompt: int  # its length
+    prefix: int
+    advantages: torch.Tensor  # (A,) of the action tokens
+    old: torch.Tensor  # (A,) log-probs of the policy before the update
+    rollout: torch.Tensor  # (A,) of the engine; meaningless on prefix tokens
+    base: torch.Tensor  # (A,) of the reference model
+
+
+def make_model(folder: Path) -> None:
+    """A Qwen2 of 2 layers and 30k parameters with fixed random weights, saved as an HF folder."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(7)
+    config = Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+
+
+def load_model(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+
+
+def make_rows(model: Any) -> list[Row]:
+    """The rows; log-probs lie around the model's own, so that some tokens are clipped and some are dropped."""
+    generator = torch.Generator().manual_seed(11)
+    rows = []
+    for prompt, prefix, continuation, advantage, of_prefix in SHAPES:
+        tokens = torch.randint(1, VOCABULARY, (prompt + prefix + continuation,), generator=generator)
+        with torch.no_grad():
+            log_probs, _ = _forward(model, tokens, prompt)
+        noise = torch.randn(4, len(log_probs), generator=generator)
+        kept = noise[3, :prefix] > 0.8  # about a fifth
+        old = log_probs + 0.15 * noise[0]
+        rows.append(
+            Row(
+                tokens=tokens,
+                prompt=prompt,
+                prefix=prefix,
+                advantages=torch.cat([of_prefix * kept, torch.full((continuation,), advantage)]),
+                old=old,
+                rollout=torch.cat([torch.zeros(prefix), (old + 0.15 * noise[1])[prefix:]]),
+                base=log_probs + 0.3 * noise[2],
+            )
+        )
+    return rows
+
+
+def _forward(model: Any, tokens: torch.Tensor, prompt: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(A,) log-probs and entropies of the action tokens of one row."""
+    distribution = model(tokens.unsqueeze(0)).logits[0, :-1].log_softmax(-1)[prompt - 1 :]
+    chosen = distribution.gather(-1, tokens[prompt:].unsqueeze(-1)).squeeze(-1)
+    return chosen, -(distribution.exp() * distribution).sum(-1)
+
+
+def reference_change(model: Any, rows: list[Row], terms: Terms) -> dict[str, torch.Tensor]:
+    """Parameters after plain gradient descent on the rows, minus those before; `model` is trained in place."""
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for start in range(0, len(rows), STEP_ROWS):
+        step = rows[start : start + STEP_ROWS]
+        total = torch.zeros(())
+        for row in step:
+            total = total + _row_loss(model, row, step, terms)
+        model.zero_grad()
+        total.backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= LEARNING_RATE * parameter.grad
+    return {name: parameter.detach() - before[name] for name, parameter in model.named_parameters()}
+
+
+def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tensor:
+    """This row's share of the step's loss, token by token as the definitions have it."""
+    log_probs, entropies = _forward(model, row.tokens, row.prompt)
+    n_all, n_sampled = (sum(len(r.old) - hide * r.prefix for r in step) for hide in (0, 1))
+    policy, sampled_part = [], []
+    for t in range(len(log_probs)):
+        sampled = t >= row.prefix
+        ratio, advantage = (log_probs[t] - row.old[t]).exp(), row.advantages[t]
+        gain = torch.min(ratio * advantage, ratio.clamp(1 - CLIP_LOW, 1 + CLIP_HIGH) * advantage)
+        if advantage < 0:
+            gain = torch.max(gain, DUAL_CLIP * advantage)
+        weight = 1.0
+        if sampled and terms.correction:
+            weight = float((row.old[t] - row.rollout[t]).exp())
+            weight = weight if BAND[0] <= weight <= BAND[1] else 0.0
+        policy.append(-weight * gain)
+        if sampled:
+            toward = row.base[t] - log_probs[t]
+            k3 = toward.exp() - 1 - toward
+            sampled_part.append(terms.kl_coef * k3 - (terms.entropy_coef or 0.0) * entropies[t])
+    if terms.divisor == "token-mean":
+        return sum(policy) / n_all + sum(sampled_part) / n_sampled
+    if terms.divisor == "seq-mean":
+        return (sum(policy) / len(policy) + sum(sampled_part) / len(sampled_part)) / len(step)
+    return (sum(policy) + sum(sampled_part)) / (len(step) * BUDGET)
+
+
+def shuffled_within_steps(rows: list[Row], seed: int) -> list[Row]:
+    """Every optimizer step keeps its rows, in another order."""
+    parts = [rows[start : start + STEP_ROWS] for start in range(0, len(rows), STEP_ROWS)]
+    return [row for number, part in enumerate(parts) for row in random.Random(seed + number).sample(part, len(part))]

@@ -1,0 +1,113 @@
+"""Runs layouts in one process per rank, and compares each with the reference.
+
+openrlhf-prefix exactness                                 the table: largest relative difference per layout
+openrlhf-prefix exactness --upstream                      the same rows through OpenRLHF's own training loop
+openrlhf-prefix exactness --upstream --cut_short          and a last optimizer step with fewer rows
+
+difference = |change - reference| / |reference|           (L2 over all parameters)
+"""
+
+import argparse
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from openrlhf_prefix.runtime import platform
+from openrlhf_prefix.runtime.exactness.batch import (
+    STEP_ROWS,
+    Terms,
+    load_model,
+    make_model,
+    make_rows,
+    reference_change,
+    shuffled_within_steps,
+)
+from openrlhf_prefix.runtime.exactness.layouts import Layout, all_layouts, table
+
+TOLERANCE = 1e-5
+
+
+def main(argv: Sequence[str]) -> None:
+    """The `exactness` verb; SystemExit(1) where our loop misses the tolerance."""
+    parser = argparse.ArgumentParser(prog="openrlhf-prefix exactness", allow_abbrev=False)
+    parser.add_argument("--upstream", action="store_true", help="OpenRLHF's own training loop, on whole steps")
+    parser.add_argument("--cut_short", action="store_true", help="with --upstream: a last step of half the rows too")
+    options = parser.parse_args(argv)
+    rows = STEP_ROWS if options.upstream and not options.cut_short else None
+    found = measure(all_layouts(), upstream=options.upstream, rows=rows)
+    print(table(found))
+    worst = max(found, key=found.__getitem__)
+    print(f"\n{len(found)} layouts; largest relative difference {found[worst]:.1e} ({worst.name()})")
+    if not options.upstream and not found[worst] <= TOLERANCE:
+        sys.exit(1)
+
+
+def measure(
+    layouts: Sequence[Layout], terms: Terms | None = None, upstream: bool = False, rows: int | None = None
+) -> dict[Layout, float]:
+    """Relative difference of every layout; starts one process per rank.
+
+    Args:
+        terms: of the loss. OpenRLHF's own loop counts prefix tokens in every term, so `upstream` has the policy alone.
+        upstream: train through OpenRLHF's ActorPPOTrainer as it is.
+        rows: use the first rows only; STEP_ROWS of them are exactly one optimizer step.
+    """
+    terms = terms or (Terms(kl_coef=0.0, entropy_coef=None, correction=False) if upstream else Terms())
+    found: dict[Layout, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        make_model(Path(folder) / "model")
+        for ranks in sorted({layout.ranks for layout in layouts}):
+            chosen = [layout for layout in layouts if layout.ranks == ranks]
+            result = Path(folder) / f"{ranks}.pt"
+            job = (ranks, free_port(), Path(folder), chosen, terms, upstream, rows, result)
+            torch.multiprocessing.spawn(_rank, args=job, nprocs=ranks)
+            found |= torch.load(result, weights_only=False)
+    return {layout: found[layout] for layout in layouts}
+
+
+def _rank(
+    rank: int,
+    ranks: int,
+    port: int,
+    folder: Path,
+    layouts: list[Layout],
+    terms: Terms,
+    upstream: bool,
+    count: int | None,
+    result: Path,
+) -> None:
+    """One training process: all layouts of this number of ranks, one after the other."""
+    os.environ.setdefault(platform.VARIABLE, "cuda" if torch.cuda.is_available() else "cpu")
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TQDM_DISABLE": "1"}
+    torch.set_num_threads(1)
+    platform.current().install()
+    platform.current().patch_trainer()
+    from openrlhf_prefix.runtime.exactness.training import train  # imports OpenRLHF, which wants the platform first
+
+    rows = make_rows(load_model(folder / "model"))[:count]
+    expected = reference_change(load_model(folder / "model"), rows, terms)
+    before = {name: value.detach() for name, value in load_model(folder / "model").named_parameters()}
+    found = {}
+    for number, layout in enumerate(layouts):
+        if rank == 0 and os.isatty(2):
+            print(f"\r{number + 1}/{len(layouts)} {layout.name():<70}", end="", flush=True)
+        ordered = shuffled_within_steps(rows, seed=3) if layout.reordered else rows
+        after = train(layout, folder / "model", ordered, terms, upstream)
+        change = {name: after[name] - before[name] for name in expected}
+        error = sum((change[name] - expected[name]).square().sum() for name in expected).sqrt()
+        found[layout] = float(error / sum(value.square().sum() for value in expected.values()).sqrt())
+    if rank == 0:
+        torch.save(found, result)
+    torch.distributed.destroy_process_group()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("", 0))
+        return sock.getsockname()[1]

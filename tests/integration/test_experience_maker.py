@@ -1,0 +1,108 @@
+"""Advantages of a rollout batch do not depend on how its rows are split into forward batches."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytest.importorskip("openrlhf")
+
+from openrlhf_prefix.runtime import platform
+
+platform.choose().install()
+
+from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
+
+from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker, reward_by_ratio  # noqa: E402
+
+GROUP, LENGTH = 4, 12
+REWARDS = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+PREFIXES = [0, 0, 0, 7, 0, 0, 0, 10]
+
+
+def maker(keep: float = 0.2, scope: str = "batch") -> PrefixExperienceMaker:
+    made = object.__new__(PrefixExperienceMaker)
+    made.args = SimpleNamespace(
+        rollout=SimpleNamespace(n_samples_per_prompt=GROUP, max_new_tokens=LENGTH),
+        hybrid=SimpleNamespace(estimator="dr_grpo", baseline="plain"),
+        prefix=SimpleNamespace(keep=keep, scope=scope),
+        reward=SimpleNamespace(clip_range=None, overlong_buffer_len=None, stop_properly_penalty_coef=None),
+        algo=SimpleNamespace(kl=SimpleNamespace(use_loss=False)),
+    )
+    made.kl_ctl = SimpleNamespace(value=0.0)
+    made.initial_model_group = None
+    return made
+
+
+def rows() -> tuple[list[Experience], torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    entropy = torch.rand(8, LENGTH, generator=generator)
+    made = [
+        Experience(
+            sequences=torch.ones(1, LENGTH + 1, dtype=torch.long),
+            attention_mask=torch.ones(1, LENGTH + 1, dtype=torch.long),
+            action_mask=torch.ones(1, LENGTH, dtype=torch.bool),
+            action_log_probs=torch.full((1, LENGTH), -0.5),
+            kl=torch.zeros(1, LENGTH),
+            rewards=torch.tensor([REWARDS[number]]),
+            response_length=torch.tensor([LENGTH]),
+            truncated=torch.zeros(1),
+            index=[number],
+            info={
+                "prefix_length": torch.tensor([PREFIXES[number]]),
+                "prefix_ratio": torch.tensor([PREFIXES[number] / 20]),
+            },
+        )
+        for number in range(8)
+    ]
+    return made, entropy
+
+
+def advantages(split: list[list[int]]) -> torch.Tensor:
+    """(8, A) advantages of the rows in their own order, made from this split of them."""
+    singles, entropy = rows()
+    made = maker()
+    batches = [Experience.concat_experiences([singles[number] for number in part], 0) for part in split]
+    made._entropies = [entropy[part] for part in split]
+    out = torch.empty(8, LENGTH)
+    for experience in made.compute_advantages_and_returns(batches):
+        out[torch.tensor(experience.index)] = experience.advantages
+    return out
+
+
+@pytest.mark.parametrize(
+    "split", [[[n] for n in range(8)], [[0, 1, 2], [3, 4, 5, 6, 7]], [[7, 2, 4], [3, 0], [6, 5, 1]]]
+)
+def test_the_split_into_forward_batches_changes_nothing(split: list[list[int]]) -> None:
+    assert torch.equal(advantages(split), advantages([list(range(8))]))
+
+
+def test_groups_and_selection_by_hand() -> None:
+    """Group 0: plain rewards 1 0 0, mean 1/3, prefixed 1. Group 1: all 0. Of 17 prefix tokens ceil(3.4) = 4 are kept,
+    the ones of highest entropy over both rows."""
+    found, (_, entropy) = advantages([list(range(8))]), rows()
+    assert found[0].tolist() == pytest.approx([2 / 3] * LENGTH)
+    assert found[1].tolist() == pytest.approx([-1 / 3] * LENGTH)
+    assert found[3, 7:].tolist() == pytest.approx([2 / 3] * 5)
+    assert found[4:].eq(0).all()
+    candidates = sorted(
+        [(float(entropy[3, t]), 3, t) for t in range(7)] + [(float(entropy[7, t]), 7, t) for t in range(10)]
+    )
+    kept = {t for _, number, t in candidates[-4:] if number == 3}
+    assert {t for t in range(7) if found[3, t] != 0} == kept and 0 < len(kept) < 4
+
+
+def test_metrics_know_prefixes_from_continuations() -> None:
+    made, (singles, entropy) = maker(), rows()
+    made._entropies = [entropy[n : n + 1] for n in range(8)]
+    made.compute_advantages_and_returns(singles)
+    assert made.metrics["rollout/response_length_mean"] == pytest.approx((6 * 12 + 5 + 2) / 8)
+    assert made.metrics["reward/plain"] == pytest.approx(1 / 6) and made.metrics["reward/prefixed"] == 0.5
+    assert made.metrics["prefix/kept"] == pytest.approx(4 / 17)
+    assert made.metrics["prefix/reward_0.25_0.5"] == 1.0 and made.metrics["prefix/reward_0.5_0.75"] == 0.0
+    assert made.metrics["prefix/reward_0_0.25"] is None
+
+
+def test_rewards_fall_into_half_open_buckets() -> None:
+    found = reward_by_ratio(torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.tensor([0.0, 0.25, 0.3, 1.0]))
+    assert list(found.values()) == [1.0, 0.5, None, 1.0]
