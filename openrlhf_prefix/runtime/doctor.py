@@ -10,6 +10,7 @@ import importlib.metadata
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -41,17 +42,17 @@ def main(argv: Sequence[str]) -> None:
     from openrlhf_prefix.resolve import resolve
 
     started = time.time()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as beside:
         resolved = resolve([*argv, "--run.dir", folder])
-        findings = [*versions(), verifier()]
-        findings += examine(resolved.args)
+        verified = beside.submit(verifier)
+        findings = [versions(), *examine(resolved.args), verified.result()]
     print(report(findings))
     print(f"{time.time() - started:.0f} s")
     if any(finding.status == WRONG for finding in findings):
         raise SystemExit(1)
 
 
-def versions() -> list[Finding]:
+def versions() -> Finding:
     """Installed packages against the pins."""
     pinned = {
         "openrlhf": pins.OPENRLHF,
@@ -63,8 +64,8 @@ def versions() -> list[Finding]:
     found = {name: importlib.metadata.version(name) for name in pinned}
     different = [f"{name} {found[name]} (pinned {pinned[name]})" for name in pinned if found[name] != pinned[name]]
     if different:
-        return [Finding("versions", WRONG, ", ".join(different), "bash scripts/setup.sh installs the pinned ones")]
-    return [Finding("versions", OK, ", ".join(f"{name} {version}" for name, version in found.items()))]
+        return Finding("versions", WRONG, ", ".join(different), "bash scripts/setup.sh installs the pinned ones")
+    return Finding("versions", OK, ", ".join(f"{name} {version}" for name, version in found.items()))
 
 
 def verifier() -> Finding:
@@ -84,7 +85,6 @@ def examine(args: SimpleNamespace) -> list[Finding]:
     """Starts the stack with the user's flags, on as few rows as they allow, and lets the controller look."""
     from openrlhf_prefix.flags import data_parallel_ranks
     from openrlhf_prefix.runtime import launch, seams
-    from openrlhf_prefix.runtime.doctor_controller import DoctorTrainer
 
     ranks, size = data_parallel_ranks(args), args.rollout.n_samples_per_prompt
     args.train.batch_size = 2 * ranks * args.train.micro_batch_size
@@ -93,6 +93,8 @@ def examine(args: SimpleNamespace) -> list[Finding]:
     args.algo.advantage.is_correction_level = "token"
     args.ckpt.load_enable = args.run.eval_at_start = False
     with launch.cluster(args, launch.read_problems(args)):
+        from openrlhf_prefix.runtime.doctor_controller import DoctorTrainer  # imports OpenRLHF, once Ray is up
+
         try:
             seams.wire(controller=DoctorTrainer)(args)
         except Examined as done:
