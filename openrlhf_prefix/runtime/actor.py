@@ -9,7 +9,7 @@ from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 from openrlhf_prefix.runtime import platform, seams
 from openrlhf_prefix.runtime.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.probe import accumulation_coefficients
-from openrlhf_prefix.runtime.weight_check import trainer_fingerprints
+from openrlhf_prefix.runtime.weight_check import flip_lowest_bits, trainer_fingerprints
 
 
 class ActorForward(NamedTuple):
@@ -54,6 +54,10 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
     def weight_fingerprints(self) -> dict[str, int]:
         """See weight_check.py; every rank has to be asked."""
         return trainer_fingerprints(self.actor.model.module)
+
+    def flip_lowest_bits(self) -> None:
+        """See weight_check.py."""
+        flip_lowest_bits(self.actor.model.module)
 
     def device(self) -> str:
         """Name of what this rank computes on."""

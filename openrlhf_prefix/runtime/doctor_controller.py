@@ -50,8 +50,11 @@ class DoctorController(PrefixController):
         return Finding("accumulation", WRONG, f"{layout}: {problem}", "use ds.zero_stage 3, and report this")
 
     def _sync(self) -> Finding:
+        """Changed weights arrive, and so do the old ones after them: a sync that moves nothing cannot pass."""
         try:
-            self.broadcast_to_vllm()
+            for _ in range(2):
+                self._ask("flip_lowest_bits")
+                self.broadcast_to_vllm()
         except RuntimeError as error:
             return Finding("weight sync", WRONG, str(error), "check vllm.sync_backend and the engines' logs")
         checked, unchecked = (int(self.weight_check[f"sync/tensors_{kind}"]) for kind in ("checked", "unchecked"))

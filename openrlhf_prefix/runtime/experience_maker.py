@@ -153,6 +153,9 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             "prefix/nll": _mean(nll[prefix]),
             **reward_by_ratio(raw_rewards[prefixed], ratios[prefixed]),
         }
+        if experiences[0].rollout_log_probs is not None:
+            engine = torch.cat([experience.rollout_log_probs.flatten() for experience in experiences])
+            self.metrics["rollout/log_prob_difference"] = _mean((engine + nll)[sampled].abs())
         if self.initial_model_group is not None and not self.args.algo.kl.use_loss:
             kl = torch.cat([experience.kl.flatten() for experience in experiences])
             self.metrics["kl"] = _mean(kl[sampled])

@@ -4,6 +4,7 @@ Order matters: checkpoint, reward, tokenizer, data, run folder, Ray, GPUs. Whate
 model loads.
 """
 
+import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -18,14 +19,20 @@ from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.resolve import Resolved
 from openrlhf_prefix.runtime import platform
-from openrlhf_prefix.runtime.preflight import check_checkpoint, check_gpus, check_rewards, gpus_needed, load_tokenizer
+from openrlhf_prefix.runtime.preflight import (
+    check_checkpoint,
+    check_deepspeed,
+    check_gpus,
+    check_rewards,
+    gpus_needed,
+    load_tokenizer,
+)
 
 
 def train(resolved: Resolved) -> None:
     """Runs a training from checked flags to the export; prints progress and the final table."""
     args = resolved.args
     check_checkpoint(args)
-    check_rewards(args)
     problems = read_problems(args)
     folder = RunFolder(args.run.dir)
     folder.claim(resume=args.ckpt.load_enable)
@@ -66,7 +73,9 @@ def driver_prints(args: SimpleNamespace) -> Iterator[None]:
 
 
 def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
-    """Training and held-out problems, checked and tokenised. Raises UserError."""
+    """Training and held-out problems, checked and tokenised, after the cheaper checks. Raises UserError."""
+    check_deepspeed(importlib.metadata.version("deepspeed"))
+    check_rewards(args)
     tokenizer = load_tokenizer(args)
     budget = response_budget(args)
     train_set = load_problems(args.data.prompt_dataset, args, tokenizer, budget, args.data.prompt_split)

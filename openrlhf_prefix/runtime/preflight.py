@@ -4,9 +4,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from packaging.version import Version
+
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.flags import MATH_VERIFY
+from openrlhf_prefix.pins import DEEPSPEED
 
+OLDEST_DEEPSPEED = "0.19.0"
 # transformers makes an empty tokenizer, without a word, for some model types whose folder has none of these.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
@@ -42,6 +46,15 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def check_deepspeed(version: str) -> None:
+    """Refuses versions whose gradients are wrong. Raises UserError."""
+    if Version(version) < Version(OLDEST_DEEPSPEED):
+        raise UserError(
+            f"deepspeed {version} drops micro-batches when the optimizer is offloaded, so that runs train on wrong "
+            f"gradients: install {OLDEST_DEEPSPEED} or later (scripts/setup.sh installs {DEEPSPEED})"
+        )
 
 
 def check_checkpoint(args: SimpleNamespace) -> None:

@@ -40,6 +40,17 @@ def trainer_fingerprints(model: torch.nn.Module) -> dict[str, int]:
     return dict(zip(names, table.tolist(), strict=True))
 
 
+@torch.no_grad()
+def flip_lowest_bits(model: torch.nn.Module) -> None:
+    """Changes every weight by its lowest bit, to see whether a sync carries it; a second call undoes it exactly."""
+    for parameter in model.parameters():
+        held = [parameter.data] if parameter.data.numel() else []
+        if hasattr(parameter, "ds_tensor"):
+            held.append(parameter.ds_tensor.data)
+        for tensor in held:
+            tensor.view(_INTEGERS[tensor.element_size()]).bitwise_xor_(1)
+
+
 class EngineFingerprints:
     """Part of the vLLM worker extensions: runs inside every worker of an engine."""
 

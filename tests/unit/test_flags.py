@@ -287,3 +287,23 @@ def test_a_local_file_that_is_missing_is_named(flag: str, value: object) -> None
 def test_model_and_data_must_be_named(flag: str) -> None:
     with pytest.raises(UserError, match=f"{flag} is not set"):
         flags.check_files(files(**{flag: None}))
+
+
+def test_compat_official_sets_what_the_authors_code_does_and_yields_to_the_user() -> None:
+    values = flags.preset_values({"prefix.compat": "official", "hybrid.preset": "prefix_rft"})
+    assert (values["hybrid.estimator"], values["actor.dual_clip"], values["actor.entropy_coef"]) == (
+        "dr_grpo_prefix",
+        3.0,
+        0.001,
+    )
+    assert values["prefix.in_entropy"] is True and values["hybrid.baseline"] == "plain"
+    own = flags.preset_values({"prefix.compat": "official", "actor.dual_clip": 2.0})
+    assert "actor.dual_clip" not in own
+    assert flags.preset_values({})["prefix.in_entropy"] is False and "actor.dual_clip" not in flags.preset_values({})
+
+
+def test_gspo_averages_rows_whatever_the_preset_says() -> None:
+    assert resolved(actor__policy_loss_type="gspo", hybrid__preset="rft").hybrid.divisor == "seq-mean"
+    assert "set hybrid.divisor to seq-mean" in refusal(
+        actor__policy_loss_type="gspo", hybrid__preset="rft", hybrid__divisor="constant"
+    )

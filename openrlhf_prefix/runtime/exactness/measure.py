@@ -13,9 +13,11 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from openrlhf_prefix.runtime import platform
 from openrlhf_prefix.runtime.exactness.batch import (
@@ -61,11 +63,15 @@ def measure(
     found: dict[Layout, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder) / "model")
+        worlds = {}
         for ranks in sorted({layout.ranks for layout in layouts}):
             chosen = [layout for layout in layouts if layout.ranks == ranks]
             result = Path(folder) / f"{ranks}.pt"
             job = (ranks, free_port(), Path(folder), chosen, terms, upstream, rows, result)
-            torch.multiprocessing.spawn(_rank, args=job, nprocs=ranks)
+            worlds[result] = torch.multiprocessing.spawn(_rank, args=job, nprocs=ranks, join=False)
+        for result, processes in worlds.items():
+            while not processes.join():
+                pass
             found |= torch.load(result, weights_only=False)
     return {layout: found[layout] for layout in layouts}
 
@@ -84,27 +90,39 @@ def _rank(
     """One training process: all layouts of this number of ranks, one after the other."""
     os.environ.setdefault(platform.VARIABLE, "cuda" if torch.cuda.is_available() else "cpu")
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TQDM_DISABLE": "1"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    platform.current().install()
-    platform.current().patch_trainer()
-    from openrlhf_prefix.runtime.exactness.training import train  # imports OpenRLHF, which wants the platform first
-
-    rows = make_rows(load_model(folder / "model"))[:count]
-    expected = reference_change(load_model(folder / "model"), rows, terms)
-    before = {name: value.detach() for name, value in load_model(folder / "model").named_parameters()}
-    found = {}
-    for number, layout in enumerate(layouts):
-        if rank == 0 and os.isatty(2):
-            print(f"\r{number + 1}/{len(layouts)} {layout.name():<70}", end="", flush=True)
-        ordered = shuffled_within_steps(rows, seed=3) if layout.reordered else rows
-        after = train(layout, folder / "model", ordered, terms, upstream)
-        change = {name: after[name] - before[name] for name in expected}
-        error = sum((change[name] - expected[name]).square().sum() for name in expected).sqrt()
-        found[layout] = float(error / sum(value.square().sum() for value in expected.values()).sqrt())
+    with (
+        (folder / f"{ranks}-{rank}.log").open("w", encoding="utf-8") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
+        platform.current().install()
+        platform.current().patch_trainer()
+        found = _compare(layouts, folder / "model", terms, upstream, count)
     if rank == 0:
         torch.save(found, result)
     torch.distributed.destroy_process_group()
+
+
+def _compare(
+    layouts: list[Layout], model: Path, terms: Terms, upstream: bool, count: int | None
+) -> dict[Layout, float]:
+    """Relative difference of each layout, on this rank."""
+    from openrlhf_prefix.runtime.exactness.training import train  # imports OpenRLHF, which wants the platform first
+
+    rows = make_rows(load_model(model))[:count]
+    expected = reference_change(load_model(model), rows, terms)
+    size = sum(value.square().sum() for value in expected.values()).sqrt()
+    before = {name: value.detach() for name, value in load_model(model).named_parameters()}
+    found = {}
+    shown = sys.__stderr__ if sys.__stderr__.isatty() and os.environ["RANK"] == "0" else None
+    for layout in tqdm(layouts, desc=f"{layouts[0].ranks} rank(s)", file=shown, disable=shown is None):
+        ordered = shuffled_within_steps(rows, seed=3) if layout.reordered else rows
+        after = train(layout, model, ordered, terms, upstream)
+        error = sum((after[name] - before[name] - expected[name]).square().sum() for name in expected).sqrt()
+        found[layout] = float(error / size)
+    return found
 
 
 def free_port() -> int:

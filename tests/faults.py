@@ -1,0 +1,85 @@
+"""Faults that published code has had, put back into a copy of the package: each must make a named test fail."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`before` stands exactly once in `file` of the package, and `after` takes its place."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    test: str  # pytest's name of the test that notices
+
+    def plant(self, folder: Path) -> dict[str, str]:
+        """A copy of package and tests with the fault; returns the environment in which Python imports it."""
+        for part in ("openrlhf_prefix", "tests", "configs"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        path = folder / "openrlhf_prefix" / self.file
+        source = path.read_text(encoding="utf-8")
+        assert source.count(self.before) == 1, f"{self.file} no longer holds {self.before!r} once"
+        path.write_text(source.replace(self.before, self.after), encoding="utf-8")
+        return {**os.environ, "PYTHONPATH": str(folder)}
+
+    def run(self, folder: Path) -> subprocess.CompletedProcess:
+        """The test, with the fault in place."""
+        env = self.plant(folder)
+        command = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", self.test]
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+FEW_LAYOUTS = "tests/integration/test_exactness.py::test_a_few_layouts_with_every_divisor"
+FAULTS = [
+    Fault(
+        "mean of micro-batch means",
+        "runtime/actor_trainer.py",
+        "partial(self._loss, batch, counts, kl_ctl, sums) for batch in step",
+        "lambda batch=batch: self._loss(batch, self._count([batch]), kl_ctl, sums) / len(step) for batch in step",
+        f"{FEW_LAYOUTS}[token-mean]",
+    ),
+    Fault(
+        "missing accumulation boundary",
+        "runtime/accumulation.py",
+        "engine.set_gradient_accumulation_boundary(number == len(losses))",
+        "engine.set_gradient_accumulation_boundary(True)",
+        f"{FEW_LAYOUTS}[token-mean]",
+    ),
+    Fault(
+        "prefix mask shifted by one",
+        "runtime/actor_trainer.py",
+        "mask.cumsum(-1) <= lengths",
+        "mask.cumsum(-1) - 1 <= lengths",
+        "tests/integration/test_experience_maker.py::test_groups_and_selection_by_hand",
+    ),
+    Fault(
+        "selection per micro-batch",
+        "runtime/experience_maker.py",
+        "kept = select_prefix_tokens(padded(self._entropies), padded(prefix_masks), flags.keep, flags.scope)",
+        "kept = torch.cat([select_prefix_tokens(padded([e]), padded([m]), flags.keep) "
+        "for e, m in zip(self._entropies, prefix_masks, strict=True)])",
+        "tests/integration/test_experience_maker.py::test_the_split_into_forward_batches_changes_nothing",
+    ),
+    Fault(
+        "prefix tokens in the mismatch correction",
+        "algorithm/hybrid.py",
+        "mismatch_weights(old, rows.rollout_log_probs, sampled, **vars(correction))",
+        "mismatch_weights(old, rows.rollout_log_probs, action, **vars(correction))",
+        "tests/unit/test_hybrid.py::test_the_correction_does_not_see_prefix_tokens",
+    ),
+]
+STALE_WEIGHT = Fault(
+    "stale engine weights",
+    "runtime/weight_sync.py",
+    "self._received.append((name, weight))",
+    'self._received += [] if "layers.1.mlp.down_proj" in name else [(name, weight)]',
+    "tests/e2e/test_doctor.py",
+)
