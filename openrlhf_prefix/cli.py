@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.errors import RunStopped, UserError
 
 # Of the pinned stack, about itself: nothing that a user of it could mend.
 warnings.filterwarnings("ignore", message="Tip: In future versions of Ray", category=FutureWarning)
@@ -89,6 +89,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"openrlhf-prefix: {error}", file=sys.stderr)
         sys.exit(2)
+    except RunStopped as stopped:
+        # Ray wraps what was raised in an actor, and puts its traceback into the message.
+        reason = getattr(stopped, "cause", stopped)
+        print(f"openrlhf-prefix: stopped: {reason.args[0]}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

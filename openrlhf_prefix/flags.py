@@ -30,6 +30,7 @@ UPSTREAM = {
     ),
     "actor.loss_agg_mode": ("hybrid.divisor", {"token-mean": "token-mean", "seq-mean": "seq-mean-token-mean"}),
 }
+ON_ERROR = ("mask", "zero", "raise")
 MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for our own verifier
 
 
@@ -42,6 +43,11 @@ def boolean(text: str) -> bool:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
+    for add_group in (_add_hybrid, _add_prefix, _add_verifier, _add_reward, _add_run):
+        add_group(parser)
+
+
+def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("hybrid", "the method and its loss")
     add = group.add_argument
     add("--hybrid.preset", choices=list(PRESETS), default="prefix_rft", help="row of the table of methods")
@@ -50,6 +56,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--hybrid.divisor", choices=DIVISORS, default=None, help="divisor of the loss (default: the preset's)")
     add("--hybrid.clip_prefix", type=boolean, default=None, help="PPO-clip on prefix tokens too (default: preset)")
 
+
+def _add_prefix(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("prefix", "which rows start from a demonstration, and how much of it they get")
     add = group.add_argument
     add("--prefix.prefixed_per_group", type=int, default=None, help="prefixed rows of a group (default: the preset's)")
@@ -78,6 +86,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="official: defaults of the authors' code where it differs from the paper (docs/official_code.md)",
     )
 
+
+def _add_verifier(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("verifier", "the built-in math-verify reward")
     add = group.add_argument
     add("--verifier.workers", type=int, default=2, help="verifier processes per engine")
@@ -89,6 +99,22 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="address space of a verifier process, its imports (about 60 MB) included",
     )
 
+
+def _add_reward(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("reward policy", "deadlines of the user's rewards, and what a failed one means")
+    add = group.add_argument
+    add(
+        "--reward.on_error",
+        choices=ON_ERROR,
+        default="mask",
+        help="a failed reward takes its row out of group statistics and loss (mask), counts 0 (zero), or ends the run",
+    )
+    add("--reward.error_limit", type=float, default=0.1, help="share of failed rewards in a step that ends the run")
+    add("--reward.timeout", type=float, default=60.0, help="seconds that a reward function or server has for a sample")
+    add("--reward.workers", type=int, default=2, help="processes per engine that run a reward file")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run", "the run folder and what is shown")
     add = group.add_argument
     add("--run.dir", default=None, help="run folder (default: runs/<config>-<preset>-<time>)")
@@ -208,6 +234,10 @@ def _check_unsupported(args: argparse.Namespace) -> None:
             f"actor.policy_loss_type gspo with hybrid.divisor {args.hybrid.divisor}: its ratio belongs to a row, "
             "so each row is averaged; set hybrid.divisor to seq-mean"
         )
+    if not 0.0 <= args.reward.error_limit <= 1.0:
+        raise UserError(f"reward.error_limit is {args.reward.error_limit}: a share lies in [0, 1]")
+    if args.reward.timeout <= 0 or args.reward.workers < 1:
+        raise UserError("reward.timeout must be above 0 and reward.workers at least 1")
     if args.prefix.gradient_every < 0:
         raise UserError(f"prefix.gradient_every is {args.prefix.gradient_every}: give 0 (never) or more")
     if not args.vllm.num_engines:

@@ -32,7 +32,11 @@ class GroupAdvantages:
 
 
 def group_advantages(
-    rewards: torch.Tensor, prefixed: torch.Tensor, estimator: str = "dr_grpo", baseline: str = "all"
+    rewards: torch.Tensor,
+    prefixed: torch.Tensor,
+    estimator: str = "dr_grpo",
+    baseline: str = "all",
+    valid: torch.Tensor | None = None,
 ) -> GroupAdvantages:
     """Advantages of every row against its group.
 
@@ -41,6 +45,8 @@ def group_advantages(
         prefixed: (G, N) true for rows that start from a prefix.
         estimator: one of ESTIMATORS.
         baseline: rows that mean and std are taken over, "all" or "plain".
+        valid: (G, N) false for rows whose reward is unknown (default: all are known). They are not in any baseline
+            and have advantage 0; so has a whole group without a valid baseline row.
 
     Edge cases: a group of equal rewards gives 0; baseline rows without spread (equal, or one alone) have no scale and
     divide by 1; a row with no other baseline row gets 0 from rloo.
@@ -51,7 +57,9 @@ def group_advantages(
     """
     rewards, prefixed = rewards.float(), prefixed.bool()
     _check(rewards, prefixed, estimator, baseline)
-    counted = ~prefixed if baseline == "plain" else torch.ones_like(prefixed)
+    valid = torch.ones_like(prefixed) if valid is None else valid.bool()
+    counted = valid & ~prefixed if baseline == "plain" else valid
+    rewards = torch.where(valid, rewards, torch.zeros_like(rewards))
     centred = rewards - _mean(rewards, counted)
     if estimator == "rloo":
         continuation = rewards - _mean_of_others(rewards, counted)
@@ -63,7 +71,8 @@ def group_advantages(
     if estimator.endswith("_prefix"):
         continuation = torch.where(prefixed, rewards, continuation)
         prefix = centred
-    return GroupAdvantages(continuation, torch.where(prefixed, prefix, torch.zeros_like(prefix)))
+    known, zero = valid & counted.any(-1, keepdim=True), torch.zeros_like(rewards)
+    return GroupAdvantages(torch.where(known, continuation, zero), torch.where(known & prefixed, prefix, zero))
 
 
 def _check(rewards: torch.Tensor, prefixed: torch.Tensor, estimator: str, baseline: str) -> None:
@@ -80,7 +89,7 @@ def _check(rewards: torch.Tensor, prefixed: torch.Tensor, estimator: str, baseli
 
 
 def _mean(values: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    return (values * counted).sum(-1, keepdim=True) / counted.sum(-1, keepdim=True)
+    return (values * counted).sum(-1, keepdim=True) / counted.sum(-1, keepdim=True).clamp(min=1)
 
 
 def _mean_of_others(rewards: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,8 @@ def step_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
     entropy 0.81 | grad 0.52 | gen 1.2s logp 0.3s train 0.9s sync 0.1s
     """
     parts = [f"step {step}/{total}", f"reward plain {_number(metrics, 'reward/plain')}"]
+    if metrics.get("reward/failed"):
+        parts[-1] += f" failed {_number(metrics, 'reward/failed', 0)}"
     if metrics.get("prefix/rows"):
         parts[-1] += f" prefixed {_number(metrics, 'reward/prefixed')}"
         window = f"{_number(metrics, 'prefix/low')}-{_number(metrics, 'prefix/high')}"

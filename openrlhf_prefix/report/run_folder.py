@@ -3,6 +3,7 @@
     driver.log      what upstream prints in the driver
     config.yaml     every flag; `train --config` on it repeats the run
     metrics.jsonl   one line a step, and one for every evaluation
+    reward_failures.jsonl     rewards that failed: problem, slot, reason, traceback
     rollouts.jsonl  prompt, prefix, continuation, reward, advantages of some groups of every step
     summary.json    base against trained, and where the export is
     checkpoints/    resumable (DeepSpeed)      export/  HF format      tensorboard/
@@ -58,7 +59,7 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Drops what was written after `step`: a resumed run goes on from there."""
-        for name in ("metrics", "rollouts"):
+        for name in ("metrics", "rollouts", "reward_failures"):
             path = self.path / f"{name}.jsonl"
             kept = [row for row in self.read(name) if row["step"] <= step]
             if path.exists():

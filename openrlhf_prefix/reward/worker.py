@@ -81,7 +81,7 @@ def _limit_memory(memory_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _private_stdout() -> BinaryIO:
+def private_stdout() -> BinaryIO:
     """The pipe to the parent under a new descriptor; what libraries print to stdout goes to stderr instead."""
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--orphan-seconds", type=int, default=600, help="a request of this length kills the worker")
     args = parser.parse_args()
     _limit_memory(args.memory_mb)
-    channel = _private_stdout()
+    channel = private_stdout()
     logging.disable()  # math-verify warns that its time-outs are off: they are, on purpose
     judge = load_judge()
     channel.write(b'{"ready": true}\n')

@@ -5,6 +5,7 @@ from typing import Any
 import ray
 import torch
 
+from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.doctor import LOG_PROB_TOLERANCE, OK, SKIPPED, WRONG, Examined, Finding
 from openrlhf_prefix.runtime.probe import wrong_coefficients
 from openrlhf_prefix.runtime.trainer import PrefixController
@@ -55,7 +56,7 @@ class DoctorController(PrefixController):
             for _ in range(2):
                 self._ask("flip_lowest_bits")
                 self.broadcast_to_vllm()
-        except RuntimeError as error:
+        except RunStopped as error:
             return Finding("weight sync", WRONG, str(error), "check vllm.sync_backend and the engines' logs")
         checked, unchecked = (int(self.weight_check[f"sync/tensors_{kind}"]) for kind in ("checked", "unchecked"))
         detail = f"{checked} tensors equal in {len(self.vllm_engines)} engine(s), {unchecked} not comparable"

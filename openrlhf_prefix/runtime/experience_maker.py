@@ -19,11 +19,12 @@ from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 from openrlhf_prefix.algorithm.advantages import GroupAdvantages, group_advantages
 from openrlhf_prefix.algorithm.sampler import request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
+from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.flags import data_parallel_ranks
 from openrlhf_prefix.reward.math import REASONS
 from openrlhf_prefix.runtime.actor import ActorForward
 from openrlhf_prefix.runtime.actor_trainer import prefix_mask_of
-from openrlhf_prefix.runtime.batches import deal, shuffled
+from openrlhf_prefix.runtime.batches import blank, deal, shuffled
 
 
 class PrefixExperienceMaker(RemoteExperienceMaker):
@@ -40,7 +41,10 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         """Single rows with advantages, dealt out to optimizer steps and ranks."""
         experiences = super().make_experience_batch(rollout_samples)
         seed = request_seed(self.args.train.seed, self.step, "order of the rows", 0)
-        return deal(shuffled(experiences, seed), self.args.train.batch_size, data_parallel_ranks(self.args))
+        rows = shuffled(experiences, seed)
+        if self.args.reward.on_error == "mask":
+            rows = [blank(row) if row.info["reward_failed"].any() else row for row in rows]
+        return deal(rows, self.args.train.batch_size, data_parallel_ranks(self.args))
 
     def _flatten_results(self, refs: list, duplicate_factor: int) -> list:
         """The actor's forward brings entropies along; they are kept here, upstream goes on with the log-probs."""
@@ -52,12 +56,11 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
 
     @torch.no_grad()
     def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
-        for experience in experiences:
-            experience.rewards = experience.rewards.float()
+        self._find_failed(experiences)
         raw = torch.cat([experience.rewards for experience in experiences])
         apply_length_penalties(experiences, self.args)
         advantages = self._group(experiences)
-        prefix_masks = [prefix_mask_of(experience) for experience in experiences]
+        prefix_masks = [prefix_mask_of(experience) & self._known(experience) for experience in experiences]
         selected = self._select(prefix_masks)
         for experience, prefix_mask, kept in zip(experiences, prefix_masks, selected, strict=True):
             rows = torch.tensor(experience.index)
@@ -73,6 +76,24 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         self.last_batch = experiences
         return experiences
 
+    def _find_failed(self, experiences: list[Experience]) -> None:
+        """A reward that is no number, as a reward model may give one, failed like the others; failed ones count 0."""
+        for experience in experiences:
+            rewards = experience.rewards.float()
+            experience.info["reward_failed"] = experience.info["reward_failed"].bool() | ~rewards.isfinite()
+            experience.rewards = torch.where(experience.info["reward_failed"], torch.zeros_like(rewards), rewards)
+        failed = torch.cat([experience.info["reward_failed"] for experience in experiences])
+        if failed.float().mean() > self.args.reward.error_limit:
+            raise RunStopped(
+                f"{int(failed.sum())} of {len(failed)} rewards are not finite numbers, more than --reward.error_limit "
+                f"{self.args.reward.error_limit:g} allows: look at the reward model"
+            )
+
+    def _known(self, experience: Experience) -> torch.Tensor:
+        """(B, 1) false for rows that leave group statistics and loss."""
+        masked = self.args.reward.on_error == "mask"
+        return ~(experience.info["reward_failed"] & masked).unsqueeze(-1)
+
     def _group(self, experiences: list[Experience]) -> GroupAdvantages:
         """(G, N) advantages; experiences may hold the rows in any order, `index` tells each row's place."""
         place = torch.tensor([index for experience in experiences for index in experience.index])
@@ -81,12 +102,16 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         rewards[place] = torch.cat([experience.rewards for experience in experiences])
         lengths = torch.empty(len(place))
         lengths[place] = torch.cat([experience.info["prefix_length"] for experience in experiences]).float()
-        spread = rewards.view(-1, size).std(-1) if size > 1 else torch.zeros(len(place))
+        valid = torch.empty(len(place), dtype=torch.bool)
+        valid[place] = torch.cat([self._known(experience).squeeze(-1) for experience in experiences])
+        spread = _spread(rewards.view(-1, size), valid.view(-1, size))
         for experience in experiences:
             experience.info["group_reward_std"] = spread[torch.tensor(experience.index) // size]
         flags = self.args.hybrid
         prefixed = lengths.view(-1, size) > 0
-        return group_advantages(rewards.view(-1, size), prefixed, flags.estimator, flags.baseline)
+        return group_advantages(
+            rewards.view(-1, size), prefixed, flags.estimator, flags.baseline, valid.view(-1, size)
+        )
 
     def _continuation_returns(self, experience: Experience, advantages: torch.Tensor) -> torch.Tensor:
         """(B, A) advantage of every action token as if all were sampled, KL penalty included."""
@@ -129,16 +154,18 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         def rows(name: str) -> torch.Tensor:
             return torch.cat([experience.info[name].flatten() for experience in experiences]).float()
 
-        lengths, ratios = rows("prefix_length"), rows("prefix_ratio")
+        lengths, ratios, failed = rows("prefix_length"), rows("prefix_ratio"), rows("reward_failed").bool()
         responses = torch.cat([experience.response_length for experience in experiences]).float()
         truncated = torch.cat([experience.truncated for experience in experiences]).float()
-        prefixed = lengths > 0
+        known = torch.cat([self._known(experience).squeeze(-1) for experience in experiences])
+        prefixed, rewards = lengths > 0, raw_rewards[known]
         self.metrics = {
-            "reward": _mean(raw_rewards),
-            "reward/plain": _mean(raw_rewards[~prefixed]),
-            "reward/prefixed": _mean(raw_rewards[prefixed]),
-            "rollout/reward_mean": _mean(raw_rewards),
-            "rollout/reward_std": raw_rewards.std().item() if len(raw_rewards) > 1 else None,
+            "reward": _mean(rewards),
+            "reward/plain": _mean(raw_rewards[known & ~prefixed]),
+            "reward/prefixed": _mean(raw_rewards[known & prefixed]),
+            "reward/failed": float(failed.sum()),
+            "rollout/reward_mean": _mean(rewards),
+            "rollout/reward_std": rewards.std().item() if len(rewards) > 1 else None,
             "rollout/response_length_mean": _mean(responses - lengths),
             "rollout/truncated_rate": _mean(truncated),
             "rollout/num_samples": float(len(raw_rewards)),
@@ -151,7 +178,8 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             "prefix/kept": _mean(kept[prefix].float()),
             "prefix/entropy": _mean(entropy[prefix]),
             "prefix/nll": _mean(nll[prefix]),
-            **reward_by_ratio(raw_rewards[prefixed], ratios[prefixed]),
+            **reward_by_ratio(raw_rewards[known & prefixed], ratios[known & prefixed]),
+            **{name: _mean(rows(name)[~rows(name).isnan()]) for name in experiences[0].info if name not in OWN},
         }
         if experiences[0].rollout_log_probs is not None:
             engine = torch.cat([experience.rollout_log_probs.flatten() for experience in experiences])
@@ -160,11 +188,21 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             kl = torch.cat([experience.kl.flatten() for experience in experiences])
             self.metrics["kl"] = _mean(kl[sampled])
         if "verdict" in experiences[0].info:
-            verdicts = torch.cat([experience.info.pop("verdict") for experience in experiences]).tolist()
-            counts = Counter(REASONS[index] for index in verdicts)
+            counts = Counter(REASONS[int(index)] for index in rows("verdict"))
             self.metrics |= {f"verifier/{reason}": float(counts[reason]) for reason in REASONS}
 
 
+# What the rows carry for ourselves; everything else in `info` is a metric of upstream or of the user's reward.
+OWN = {
+    "prefix_length",
+    "prefix_ratio",
+    "prefix_advantage",
+    "reward_failed",
+    "verdict",
+    "reward",
+    "kl",
+    "logprobs_diff",
+}
 RATIO_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -173,6 +211,14 @@ def reward_by_ratio(rewards: torch.Tensor, ratios: torch.Tensor) -> dict[str, fl
     buckets = torch.bucketize(ratios, torch.tensor(RATIO_EDGES[1:-1]), right=True)
     edges = zip(RATIO_EDGES, RATIO_EDGES[1:], strict=False)
     return {f"prefix/reward_{low:g}_{high:g}": _mean(rewards[buckets == n]) for n, (low, high) in enumerate(edges)}
+
+
+def _spread(rewards: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """(G,) standard deviation of the valid rewards of each group; 0 where there are fewer than two."""
+    count = valid.sum(-1)
+    mean = (rewards * valid).sum(-1) / count.clamp(min=1)
+    squares = ((rewards - mean.unsqueeze(-1)).square() * valid).sum(-1)
+    return (squares / (count - 1).clamp(min=1)).sqrt()
 
 
 def _mean(values: torch.Tensor) -> float | None:

@@ -6,6 +6,8 @@ order of the problems, so that a batch does not depend on which engine was faste
 """
 
 import heapq
+import math
+from collections import Counter
 from typing import Any
 
 import ray
@@ -16,7 +18,9 @@ from vllm import SamplingParams
 
 from openrlhf_prefix.algorithm.sampler import EVALUATION, PLAIN, PrefixSampler, request_seed
 from openrlhf_prefix.data.problems import Problem
+from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.reward.math import REASONS
+from openrlhf_prefix.runtime.rewards import Outcome
 from openrlhf_prefix.runtime.rollout import RolloutRequest
 
 
@@ -28,15 +32,19 @@ class PrefixSamplesGenerator(SamplesGenerator):
         self.sampler = sampler
         self.budget = budget
         self.step = 0  # global step that the next rollouts belong to; set by the trainer
+        self.failures: list[dict[str, Any]] = []  # rewards that failed in the last batch
         self._position: dict[str, int] = {}
-        ray.get([engine.configure.remote(self.args.verifier) for engine in self.vllm_engines])
+        ray.get([engine.configure.remote(self.args.reward, self.args.verifier) for engine in self.vllm_engines])
 
     def generate_eval_samples(self, **generate_kwargs: Any) -> list[Experience]:
         return super().generate_eval_samples(evaluating=True, **generate_kwargs)
 
     def _generate_vllm(self, *args: Any, **kwargs: Any) -> tuple[list[Experience], int, bool]:
-        self._position = {}
+        self._position, self.failures = {}, []
         experiences, consumed, exhausted = super()._generate_vllm(*args, **kwargs)
+        if not kwargs.get("evaluating"):
+            self._check_failures(len(experiences))
+        _level_info(experiences)
         # sort() is stable: the rows of a group stay together and in the order of their slots.
         experiences.sort(key=lambda experience: self._position[experience.prompts[0]])
         return experiences, consumed, exhausted
@@ -94,6 +102,35 @@ class PrefixSamplesGenerator(SamplesGenerator):
         # One integer per row; the prefix mask is rebuilt from it and the action mask wherever it is needed.
         experience.info["prefix_length"] = torch.tensor([len(request.prefix_ids)])
         experience.info["prefix_ratio"] = torch.tensor([request.ratio if request.prefix_ids else 0.0])
-        if "verdict" in response:
-            experience.info["verdict"] = torch.tensor([REASONS.index(response["verdict"])])
+        outcome: Outcome = response.get("outcome", Outcome(None, None))
+        experience.info["reward_failed"] = torch.tensor([outcome.failure is not None])
+        if outcome.verdict is not None:
+            experience.info["verdict"] = torch.tensor([REASONS.index(outcome.verdict)])
+        if outcome.failure is not None:
+            place = {"problem": request.problem_id, "slot": request.slot}
+            self.failures.append({**place, "reason": outcome.failure, "text": outcome.text})
         return experience
+
+    def _check_failures(self, rows: int) -> None:
+        """Raises RunStopped where a failed reward is not to be passed over, or too many of them failed."""
+        if not self.failures:
+            return
+        flags, first = self.args.reward, self.failures[0]
+        said = f"the first, of problem {first['problem']}: {first['reason']}: {first['text']}"
+        if flags.on_error == "raise":
+            raise RunStopped(f"{len(self.failures)} of {rows} rewards failed (--reward.on_error raise); {said}")
+        if len(self.failures) > flags.error_limit * rows:
+            reasons = Counter(failure["reason"] for failure in self.failures)
+            shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+            raise RunStopped(
+                f"{len(self.failures)} of {rows} rewards failed ({shown}), more than --reward.error_limit "
+                f"{flags.error_limit:g} allows; {said}"
+            )
+
+
+def _level_info(experiences: list[Experience]) -> None:
+    """Gives all rows the same metrics: one whose reward failed brings none of the user's, and counts for none."""
+    names = dict.fromkeys(name for experience in experiences for name in experience.info)
+    for experience in experiences:
+        missing = {name: torch.tensor([math.nan]) for name in names if name not in experience.info}
+        experience.info |= missing

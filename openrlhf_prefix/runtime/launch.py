@@ -26,6 +26,7 @@ from openrlhf_prefix.runtime.preflight import (
     check_rewards,
     gpus_needed,
     load_tokenizer,
+    try_reward,
 )
 
 
@@ -92,6 +93,8 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
             f"{args.prefix.demonstrations_key!r}): name the right one in --prefix.demonstrations_key, or use "
             "--hybrid.preset rft"
         )
+    if warning := try_reward(args, tokenizer, train_set[0]):
+        print(f"warning: {warning}", flush=True)
     print(f"{len(train_set)} problems, {shown} with demonstrations; {len(held_out)} held out", flush=True)
     return train_set, held_out
 

@@ -1,14 +1,17 @@
 """What can be found wrong before a model loads: tokenizer, context, reward, checkpoint, GPUs."""
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from packaging.version import Version
 
+from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.flags import MATH_VERIFY
 from openrlhf_prefix.pins import DEEPSPEED
+from openrlhf_prefix.runtime.rewards import FunctionReward, Sample
 
 OLDEST_DEEPSPEED = "0.19.0"
 # transformers makes an empty tokenizer, without a word, for some model types whose folder has none of these.
@@ -80,6 +83,32 @@ def check_rewards(args: SimpleNamespace) -> None:
             raise UserError(
                 f"reward.remote_url {url!r} is neither a .py file nor http://...: leave it out for math-verify"
             )
+
+
+def try_reward(args: SimpleNamespace, tokenizer: Any, problem: Problem) -> str | None:
+    """Runs a user's reward file once, on the first problem, before anything expensive starts.
+
+    Returns:
+        What the file said where it merely failed on this one sample; a sample may fail, see --reward.on_error.
+
+    Raises:
+        UserError: the file does not start, or returns what no reward is.
+    """
+    urls = args.reward.remote_url or []
+    if not urls or not urls[0].endswith(".py"):
+        return None
+    response = tokenizer.decode(problem.demonstrations[0] if problem.demonstrations else [])
+    prompt = tokenizer.decode(problem.prompt_ids)
+    reward = FunctionReward(urls[0], workers=1, timeout=args.reward.timeout)
+    try:
+        outcome = asyncio.run(reward(Sample(prompt + response, prompt, problem.answer, response)))
+    except RuntimeError as error:
+        raise UserError(f"{urls[0]} does not start: {error}") from None
+    finally:
+        reward.close()
+    if outcome.failure == "shape":
+        raise UserError(f"{urls[0]}: {outcome.text}")
+    return f"{urls[0]} failed on problem {problem.id}: {outcome.text}" if outcome.failure else None
 
 
 def gpus_needed(args: SimpleNamespace) -> int:

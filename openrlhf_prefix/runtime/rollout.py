@@ -13,12 +13,10 @@ from typing import Any
 
 import ray
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
-from openrlhf.utils.agent import SingleTurnAgentExecutor
 from openrlhf.utils.utils import get_tokenizer
 
-from openrlhf_prefix.flags import MATH_VERIFY
-from openrlhf_prefix.reward import MathVerifier
 from openrlhf_prefix.runtime import platform
+from openrlhf_prefix.runtime.rewards import Reward, Sample, make_reward
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.runtime.weight_check import EngineWeights
 
@@ -41,18 +39,15 @@ class RolloutRequest:
     max_tokens: int  # for the continuation
 
 
-class PrefixExecutor(SingleTurnAgentExecutor):
-    """Generates and scores one row. Rewards: the built-in verifier, or the user's function or server as upstream."""
+class PrefixExecutor:
+    """Generates and scores one row."""
 
-    def __init__(self, remote_url: list[str], verifier_flags: SimpleNamespace, tokenizer: Any) -> None:
-        super().__init__(remote_url)
-        self.tokenizer = tokenizer
-        self.verifier = None
-        if remote_url == [MATH_VERIFY]:
-            self.verifier = MathVerifier(**vars(verifier_flags))
+    def __init__(self, reward: Reward, tokenizer: Any) -> None:
+        self.reward, self.tokenizer = reward, tokenizer
 
     async def run(self, request: RolloutRequest, sampling_params: Any, engine: Any) -> dict[str, Any]:
-        """A row in the form that OpenRLHF's generator turns into an Experience."""
+        """A row in the form that OpenRLHF's generator turns into an Experience. Scored as soon as it is written, while
+        the engine goes on with others."""
         start = request.prompt_ids + request.prefix_ids
         params = deepcopy(sampling_params)
         params.max_tokens, params.seed = request.max_tokens, request.seed
@@ -62,41 +57,31 @@ class PrefixExecutor(SingleTurnAgentExecutor):
         if output.logprobs is not None:
             log_probs = [0.0] * len(start)
             log_probs += [entry[token].logprob for token, entry in zip(continuation, output.logprobs, strict=True)]
-        row = {
+        tokens = start + continuation
+        outcome = await self.reward(self._sample(request, tokens))
+        return {
             "prompt": request.problem_id,
             "label": request.answer,
-            "observation_tokens": start + continuation,
-            "action_ranges": [(len(request.prompt_ids), len(start) + len(continuation))],
+            "observation_tokens": tokens,
+            "action_ranges": [(len(request.prompt_ids), len(tokens))],
             "rollout_log_probs": log_probs,
             "truncated": output.finish_reason == "length",
             "request": request,
-        }
-        return {**row, **await self.score(row)}
-
-    async def score(self, row: dict[str, Any]) -> dict[str, Any]:
-        """reward, scores and extra_logs of a row. An exception of the user's reward propagates and ends the run."""
-        request: RolloutRequest = row["request"]
-        if self.verifier is not None:
-            response = row["observation_tokens"][len(request.prompt_ids) :]
-            text = self.tokenizer.decode(response, skip_special_tokens=True)
-            score = await asyncio.to_thread(self.verifier.score_one, text, request.answer)
-            return {"reward": score.value, "scores": score.value, "extra_logs": {}, "verdict": score.reason}
-        if not self.reward_endpoints:
-            return {"reward": None, "scores": None, "extra_logs": {}}  # a reward model scores the batch later
-        query = self.tokenizer.decode(row["observation_tokens"], skip_special_tokens=False)
-        prompt = self.tokenizer.decode(request.prompt_ids, skip_special_tokens=False)
-        fetch = self._fetch_rewards_via_func if self.reward_func else self._fetch_rewards_via_http
-        found = (await fetch([query], [prompt], [request.answer]))[0]
-        return {
-            "reward": _single(found["rewards"]),
-            "scores": _single(found.get("scores", found["rewards"])),
-            "extra_logs": found.get("extra_logs") or {},
+            "reward": outcome.reward,
+            "scores": outcome.score,
+            "extra_logs": outcome.extra_logs,
+            "outcome": outcome,
         }
 
-
-def _single(value: Any) -> float:
-    """The number of one query, which a server or function may send bare or as a list of one."""
-    return float(value[0] if isinstance(value, (list, tuple)) else value)
+    def _sample(self, request: RolloutRequest, tokens: list[int]) -> Sample:
+        """The row as text; the response, prefix and continuation, without special tokens."""
+        decode = self.tokenizer.decode
+        return Sample(
+            query=decode(tokens, skip_special_tokens=False),
+            prompt=decode(request.prompt_ids, skip_special_tokens=False),
+            label=request.answer,
+            response=decode(tokens[len(request.prompt_ids) :], skip_special_tokens=True),
+        )
 
 
 class PrefixRollout(undecorated(RolloutRayActor)):
@@ -110,10 +95,11 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         self.remote_url = remote_rm_url or []
         self.tokenizer = get_tokenizer(kwargs["model"], None, "left")
 
-    async def configure(self, verifier_flags: SimpleNamespace) -> None:
+    async def configure(self, reward_flags: SimpleNamespace, verifier_flags: SimpleNamespace) -> None:
         """Called once by the generator, before the first request."""
         if not self.agent:
-            self.executor = PrefixExecutor(self.remote_url, verifier_flags, self.tokenizer)
+            reward = make_reward(self.remote_url, reward_flags, verifier_flags)
+            self.executor = PrefixExecutor(reward, self.tokenizer)
 
     async def shutdown(self) -> None:
         """Ends vLLM's engine process; Ray would kill this actor and leave that child behind."""

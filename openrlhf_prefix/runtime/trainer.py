@@ -13,6 +13,7 @@ from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
 
 from openrlhf_prefix.data.order import ProblemLoader
+from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
 from openrlhf_prefix.flags import make_sampler
 from openrlhf_prefix.report.lines import eval_line, step_line
@@ -107,7 +108,7 @@ class PrefixController(undecorated(PPOTrainer)):
         return known | {"prefix/low": low, "prefix/high": high}
 
     def broadcast_to_vllm(self) -> None:
-        """OpenRLHF's sync, and a check that it arrived. RuntimeError names the tensors that did not."""
+        """OpenRLHF's sync, and a check that it arrived. RunStopped names the tensors that did not."""
         super().broadcast_to_vllm()
         started = time.time()
         trainer = self.actor_model_group.async_run_method(method_name="weight_fingerprints")
@@ -115,7 +116,7 @@ class PrefixController(undecorated(PPOTrainer)):
         expected = ray.get(trainer)[0]
         comparisons = [compare(expected, workers) for workers in ray.get(engines)]
         if message := stale_weights(comparisons):
-            raise RuntimeError(message)
+            raise RunStopped(message)
         self.weight_check = {
             "sync/tensors_checked": float(comparisons[0].checked),
             "sync/tensors_unchecked": float(len(comparisons[0].unchecked)),
@@ -135,6 +136,8 @@ class PrefixController(undecorated(PPOTrainer)):
         size = self.args.rollout.n_samples_per_prompt
         rows = rollout_rows(self.experience_maker.last_batch, self.tokenizer, size, kept)
         self.folder.append("rollouts", [{"step": global_step, **row} for row in rows])
+        failures = self.samples_generator.failures
+        self.folder.append("reward_failures", [{"step": global_step, **failure} for failure in failures])
         self.show(step_line(global_step, self.total_steps, metrics), global_step)
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
 
@@ -162,7 +165,12 @@ class PrefixController(undecorated(PPOTrainer)):
             logs[f"eval_{source}_pass{size}"] = pass_at_k(counts, size, size)
         self.evaluations[global_step] = logs
         truncated = sum(bool(sample.truncated) for sample in samples) / len(samples)
-        extra = {"eval_truncated_rate": truncated, "timing/evaluation": time.time() - started}
+        failed = float(len(self.samples_generator.failures))
+        extra = {
+            "eval_truncated_rate": truncated,
+            "eval_rewards_failed": failed,
+            "timing/evaluation": time.time() - started,
+        }
         self.folder.append("metrics", [{"step": global_step, **logs, **extra}])
         self.show(eval_line(global_step, logs), global_step)
         for logger in (self.wandb_logger, self.tensorboard_logger):

@@ -13,6 +13,7 @@ platform.choose().install()
 
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
+from openrlhf_prefix.errors import RunStopped  # noqa: E402
 from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker, reward_by_ratio  # noqa: E402
 
 GROUP, LENGTH = 4, 12
@@ -26,7 +27,13 @@ def maker(keep: float = 0.2, scope: str = "batch") -> PrefixExperienceMaker:
         rollout=SimpleNamespace(n_samples_per_prompt=GROUP, max_new_tokens=LENGTH),
         hybrid=SimpleNamespace(estimator="dr_grpo", baseline="plain"),
         prefix=SimpleNamespace(keep=keep, scope=scope),
-        reward=SimpleNamespace(clip_range=None, overlong_buffer_len=None, stop_properly_penalty_coef=None),
+        reward=SimpleNamespace(
+            clip_range=None,
+            overlong_buffer_len=None,
+            stop_properly_penalty_coef=None,
+            on_error="mask",
+            error_limit=0.5,
+        ),
         algo=SimpleNamespace(kl=SimpleNamespace(use_loss=False)),
     )
     made.kl_ctl = SimpleNamespace(value=0.0)
@@ -51,6 +58,8 @@ def rows() -> tuple[list[Experience], torch.Tensor]:
             info={
                 "prefix_length": torch.tensor([PREFIXES[number]]),
                 "prefix_ratio": torch.tensor([PREFIXES[number] / 20]),
+                "reward_failed": torch.tensor([False]),
+                "format": torch.tensor([float(number)]),  # of the user's reward
             },
         )
         for number in range(8)
@@ -101,8 +110,55 @@ def test_metrics_know_prefixes_from_continuations() -> None:
     assert made.metrics["prefix/kept"] == pytest.approx(4 / 17)
     assert made.metrics["prefix/reward_0.25_0.5"] == 1.0 and made.metrics["prefix/reward_0.5_0.75"] == 0.0
     assert made.metrics["prefix/reward_0_0.25"] is None
+    assert made.metrics["format"] == 3.5 and made.metrics["reward/failed"] == 0
 
 
 def test_rewards_fall_into_half_open_buckets() -> None:
     found = reward_by_ratio(torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.tensor([0.0, 0.25, 0.3, 1.0]))
     assert list(found.values()) == [1.0, 0.5, None, 1.0]
+
+
+def failing(on_error: str, numbers: list[int], rewards: dict[int, float] | None = None) -> PrefixExperienceMaker:
+    """A batch in which the rewards of some rows failed."""
+    made, (singles, entropy) = maker(), rows()
+    made.args.reward.on_error = on_error
+    for number, single in enumerate(singles):
+        single.info["reward_failed"] = torch.tensor([number in numbers])
+        single.rewards = torch.tensor([(rewards or {}).get(number, REWARDS[number])])
+        if number in numbers:
+            single.info["format"] = torch.tensor([float("nan")])
+    made._entropies = [entropy[n : n + 1] for n in range(8)]
+    made.batch = made.compute_advantages_and_returns(singles)
+    return made
+
+
+def test_a_masked_row_leaves_its_group_the_selection_and_the_metrics() -> None:
+    """Row 0, rewarded 1, failed: the plain mean of its group is that of 0 and 0, so the prefixed row has advantage 1.
+    Row 7, with 10 prefix tokens, failed too: ceil(0.2 * 7) = 2 of the other row's 7 are kept."""
+    made = failing("mask", [0, 7])
+    advantage = [experience.advantages[0] for experience in made.batch]
+    assert advantage[0].eq(0).all() and advantage[7].eq(0).all()
+    assert advantage[1].eq(0).all() and advantage[3][7:].eq(1).all()
+    assert int((advantage[3][:7] == 1).sum()) == 2
+    assert made.metrics["reward/failed"] == 2 and made.metrics["reward/prefixed"] == 1.0
+    assert made.metrics["reward/plain"] == 0.0 and made.metrics["format"] == pytest.approx(21 / 6)
+
+
+def test_zero_counts_a_failed_row_as_wrong() -> None:
+    """Row 0 now has reward 0 and stays in: plain mean 0, advantage of the prefixed row 1, of row 0 itself 0."""
+    made = failing("zero", [0], rewards={0: 0.0})
+    assert made.batch[0].advantages.eq(0).all() and made.batch[3].advantages[0, 7:].eq(1).all()
+    assert made.metrics["reward/failed"] == 1 and made.metrics["reward"] == pytest.approx(1 / 8)
+
+
+def test_a_reward_that_is_no_number_failed_too() -> None:
+    made = failing("mask", [], rewards={0: float("nan")})
+    assert made.metrics["reward/failed"] == 1 and made.batch[0].advantages.eq(0).all()
+    assert made.batch[3].advantages[0, 7:].eq(1).all()
+    with pytest.raises(RunStopped, match="5 of 8 rewards are not finite"):
+        failing("mask", [], rewards={number: float("inf") for number in range(5)})
+
+
+def test_a_group_without_a_known_plain_row_trains_nothing() -> None:
+    made = failing("mask", [0, 1, 2])
+    assert all(experience.advantages.eq(0).all() for experience in made.batch[:4])

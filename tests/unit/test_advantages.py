@@ -1,5 +1,7 @@
 """Advantages of a group by hand. In every example the last row is the prefixed one unless said otherwise."""
 
+import math
+
 import pytest
 import torch
 
@@ -218,3 +220,31 @@ def test_integer_and_half_precision_rewards_are_averaged_in_fp32() -> None:
     for dtype in (torch.int64, torch.bfloat16):
         result = group_advantages(torch.tensor([[0, 1, 1]], dtype=dtype), torch.zeros(1, 3))
         assert result.continuation[0].tolist() == near([-2 / 3, 1 / 3, 1 / 3])
+
+
+def test_unknown_rewards_are_in_no_baseline_and_have_no_advantage() -> None:
+    """Plain 1 ? 0 0 | prefixed 1: mean of the known plain rows 1/3. What stands in the unknown place is nothing."""
+    prefixed = torch.tensor([[False, False, False, False, True]])
+    valid = torch.tensor([[True, False, True, True, True]])
+    for unknown in (0.0, 7.0, math.nan):
+        rewards = torch.tensor([[1.0, unknown, 0.0, 0.0, 1.0]])
+        found = group_advantages(rewards, prefixed, "dr_grpo", "plain", valid)
+        assert found.continuation[0].tolist() == pytest.approx([2 / 3, 0, -1 / 3, -1 / 3, 2 / 3])
+        assert found.prefix[0].tolist() == pytest.approx([0, 0, 0, 0, 2 / 3])
+
+
+@pytest.mark.parametrize("estimator", ["dr_grpo", "grpo", "rloo", "dr_grpo_prefix", "grpo_prefix"])
+def test_a_group_without_a_known_baseline_row_has_no_advantage(estimator: str) -> None:
+    prefixed, valid = torch.tensor([[False, False, True]]), torch.tensor([[False, False, True]])
+    found = group_advantages(torch.tensor([[1.0, 1.0, 1.0]]), prefixed, estimator, "plain", valid)
+    assert found.continuation.eq(0).all() and found.prefix.eq(0).all()
+
+
+@pytest.mark.parametrize("estimator", ["dr_grpo", "grpo", "rloo"])
+def test_leaving_a_row_out_is_a_smaller_group(estimator: str) -> None:
+    rewards, none = torch.tensor([[1.0, 0.0, 5.0, 0.5]]), torch.zeros(1, 4, dtype=torch.bool)
+    valid = torch.tensor([[True, True, False, True]])
+    left = group_advantages(rewards, none, estimator, "all", valid).continuation[valid]
+    assert left.tolist() == pytest.approx(
+        group_advantages(rewards[:, [0, 1, 3]], none[:, :3], estimator, "all").continuation[0].tolist()
+    )
