@@ -130,7 +130,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl)
         sums.add(of_batch)
         if self.aux_loss:  # of a mixture of experts: a mean over rows, like the others over the whole step
-            share = (rows.action_mask.any(-1).sum() / counts.rows).to(loss.dtype)
+            share = (rows.action_mask.any(-1).sum() / max(counts.rows, 1.0)).to(loss.dtype)
             loss = loss + self.args.actor.aux_loss_coef * output.aux_loss * share
         return loss * ranks
 
