@@ -9,15 +9,15 @@ from faults import STALE_WEIGHT
 def test_everything_is_in_order(embedded) -> None:
     done = run("doctor", "--config", "configs/quickstart.yaml")
     assert done.returncode == 0, done.stdout
-    found = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith(CHECKS))
+    found = {line[:24].strip(): line[24:] for line in done.stdout.splitlines() if line.startswith(CHECKS)}
     assert set(found) == set(CHECKS)
     assert all(found[check].startswith("ok") for check in CHECKS if check != "flash-attention"), done.stdout
     assert found["flash-attention"].startswith("not checked")
     assert "9^9^9^9: timeout" in found["math-verify"]
-    assert "51 tensors equal in 1 engine(s)" in found["weight"]
+    assert "51 tensors equal in 1 engine(s)" in found["weight sync"]
 
 
-CHECKS = ("versions", "math-verify", "devices", "flash-attention", "accumulation", "weight", "log-probs")
+CHECKS = ("versions", "math-verify", "devices", "flash-attention", "accumulation", "weight sync", "log-probs")
 
 
 def test_a_tensor_that_the_engine_keeps_is_named(embedded, tmp_path) -> None:
