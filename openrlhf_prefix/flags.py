@@ -240,6 +240,18 @@ def _check_unsupported(args: argparse.Namespace) -> None:
         raise UserError("reward.timeout must be above 0 and reward.workers at least 1")
     if args.prefix.gradient_every < 0:
         raise UserError(f"prefix.gradient_every is {args.prefix.gradient_every}: give 0 (never) or more")
+    accumulates_in_fp32 = args.ds.grad_accum_dtype == "fp32"
+    if args.ds.zero_stage == 2 and accumulates_in_fp32:
+        raise UserError(
+            "ds.grad_accum_dtype fp32 has no effect with ds.zero_stage 2 (DeepSpeed 0.19.6 sums in bf16 all the "
+            "same): use ds.zero_stage 3, or leave it out"
+        )
+    in_place = args.ds.param_dtype == "bf16" and not (args.ds.zero_stage == 1 and accumulates_in_fp32)
+    if args.prefix.gradient_every and not in_place:
+        raise UserError(
+            "prefix.gradient_every measures on ZeRO's bf16 optimizers: with ds.param_dtype fp16, or ds.zero_stage 1 "
+            "and ds.grad_accum_dtype fp32, set it to 0"
+        )
     if not args.vllm.num_engines:
         raise UserError("vllm.num_engines is not set: rollouts need at least 1 vLLM engine")
 

@@ -48,5 +48,7 @@ def discard(engine: Any) -> None:
     optimizer.overflow, optimizer.check_grad_overflow = True, False
     engine.step()
     optimizer.overflow, optimizer.check_grad_overflow = False, checked
+    if engine.was_step_applied():
+        raise RuntimeError("DeepSpeed applied a step that was to be discarded: set --prefix.gradient_every 0")
     engine.global_steps = counted
     engine.skipped_steps -= 1

@@ -62,7 +62,7 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
         "algo.kl.init_coef": terms.kl_coef,
         "algo.kl.estimator": "k3",
         "hybrid.divisor": terms.divisor,
-        "prefix.gradient_every": 0,
+        "prefix.gradient_every": 1,  # a measurement before the steps: it must leave nothing behind
         "reward.remote_url": "math-verify",
     }
     if terms.correction:
