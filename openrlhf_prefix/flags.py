@@ -30,6 +30,8 @@ UPSTREAM = {
     ),
     "actor.loss_agg_mode": ("hybrid.divisor", {"token-mean": "token-mean", "seq-mean": "seq-mean-token-mean"}),
 }
+LONG_PROMPTS = ("refuse", "drop")
+LONG_DEMONSTRATIONS = ("refuse", "drop", "truncate")
 MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for our own verifier
 
 
@@ -62,6 +64,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--prefix.total_steps", type=int, default=None, help="steps until low_end (default: the steps of the run)")
     add("--prefix.min_tokens", type=int, default=1, help="tokens that a prefix has at the least")
     add("--prefix.demonstrations_key", default="demonstrations", help="column that holds the demonstrations")
+    add("--prefix.demonstration_fraction", type=float, default=1.0, help="share of problems that keep demonstrations")
+    add("--prefix.stop_before_answer", type=boolean, default=True, help="no prefix reaches the answer (its last box)")
+    add("--prefix.long_demonstrations", choices=LONG_DEMONSTRATIONS, default="refuse", help="those above the budget")
     add("--prefix.in_kl", type=boolean, default=False, help="KL loss on prefix tokens too, which nobody sampled")
     add("--prefix.in_entropy", type=boolean, default=None, help="entropy bonus on prefix tokens too (default: false)")
     add(
@@ -77,6 +82,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="paper",
         help="official: defaults of the authors' code where it differs from the paper (docs/official_code.md)",
     )
+
+    group = parser.add_argument_group("data", "beside OpenRLHF's own data flags")
+    group.add_argument("--data.long_prompts", choices=LONG_PROMPTS, default="refuse", help="those above the context")
 
     group = parser.add_argument_group("verifier", "the built-in math-verify reward")
     add = group.add_argument
@@ -150,8 +158,9 @@ def check_flags(args: argparse.Namespace) -> None:
         make_sampler(args, total_steps=1 if args.prefix.total_steps is None else args.prefix.total_steps)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if not 0.0 <= args.prefix.keep <= 1.0:
-        raise UserError(f"prefix.keep is {args.prefix.keep}: a share lies in [0, 1]")
+    for name, share in (("keep", args.prefix.keep), ("demonstration_fraction", args.prefix.demonstration_fraction)):
+        if not 0.0 <= share <= 1.0:
+            raise UserError(f"prefix.{name} is {share}: a share lies in [0, 1]")
     group, prefixed = args.rollout.n_samples_per_prompt, args.prefix.prefixed_per_group
     if args.hybrid.baseline == "plain" and prefixed == group:
         raise UserError(

@@ -41,7 +41,12 @@ def flags(**changed: Any) -> SimpleNamespace:
         "data.apply_chat_template": False,
         "data.max_samples": 100,
         "data.max_len": 20,
+        "data.long_prompts": "refuse",
         "prefix.demonstrations_key": "demonstrations",
+        "prefix.demonstration_fraction": 1.0,
+        "prefix.long_demonstrations": "refuse",
+        "prefix.stop_before_answer": True,
+        "train.seed": 42,
     }
     return nested({**flat, **{name.replace("__", "."): value for name, value in changed.items()}})
 
