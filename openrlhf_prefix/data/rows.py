@@ -60,7 +60,20 @@ def parse(number: int, row: dict[str, Any] | str, columns: Columns, bad: list[st
     if len(bad) > found:
         return None
     identifier, source = (None if row.get(name) is None else str(row[name]) for name in ("id", "source"))
-    return Row(number, identifier, source, prompt, str(answer), tuple(demonstrations))
+    parsed = Row(number, identifier, source, prompt, str(answer), tuple(demonstrations))
+    if not _is_unicode(identifier or "", source or "", prompt_text(parsed), parsed.answer, *demonstrations):
+        bad.append(f"row {number} holds half a surrogate pair (a broken \\u escape), which is no Unicode text")
+        return None
+    return parsed
+
+
+def _is_unicode(*texts: str) -> bool:
+    try:
+        for text in texts:
+            text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_prompt(number: int, prompt: Any, column: str, bad: list[str]) -> None:
@@ -87,10 +100,16 @@ def fault_of_messages(messages: Any) -> str | None:
 
 
 def prompt_text(row: Row) -> str:
-    """The prompt as text, for people and for comparing prompts: of messages, what each says."""
+    """The prompt as text without a template: of messages, what each says."""
     if isinstance(row.prompt, str):
         return row.prompt
     return "\n".join(message["content"] for message in row.prompt)
+
+
+def question(row: Row) -> str:
+    """What is asked, to compare problems by: of messages the user's alone, without regard to spaces and case."""
+    said = [{"role": "user", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
+    return " ".join(" ".join(message["content"] for message in said if message["role"] == "user").split()).lower()
 
 
 def refuse(name: str, bad: list[str]) -> None:
