@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from openrlhf_prefix.algorithm.sampler import stable_bits
 from openrlhf_prefix.data import cuts
 from openrlhf_prefix.data.files import count, iterate
 from openrlhf_prefix.data.problems import check_ids
@@ -109,7 +110,7 @@ def _chunks(rows: Any) -> Iterator[list]:
 
 def _compare(found: Survey, row: Row, evaluation: Survey | None) -> None:
     """Repetitions inside the file, and problems of the evaluation set."""
-    digest = cuts.stable_bits(question(row))[:16]
+    digest = stable_bits(question(row))[:16]
     if digest in found.questions:
         found.add(REPEATED, row.number, f"asks what row {found.questions[digest]} asks")
     found.questions.setdefault(digest, row.number)
@@ -123,7 +124,7 @@ def _measure(found: Survey, row: Row, settings: Settings) -> None:
     size = _length(prompt, settings)
     found.prompt_lengths.append(size)
     found.demonstrations += len(row.demonstrations)
-    if not row.demonstrations:
+    if settings.columns.demonstrations and not row.demonstrations:
         found.add(BARE, row.number, "has no demonstration: plain rollouts only")
     if settings.max_len and size + settings.budget > settings.max_len:
         found.add(

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def _check(options: argparse.Namespace) -> None:
             budget=options.max_new_tokens,
             progress=sys.stderr.isatty(),
         )
-        held_out = survey(options.eval, settings) if options.eval else None
+        bare = replace(settings, columns=replace(settings.columns, demonstrations=None))  # evaluation shows none
+        held_out = survey(options.eval, bare) if options.eval else None
         train = survey(options.file, settings, held_out)
     surveys = [train, held_out] if held_out else [train]
     print(table(surveys, settings))

@@ -95,13 +95,13 @@ def _draw(
     FigureCanvasAgg(figure)  # no display, whatever the machine has
     (first, second), (third, fourth) = figure.subplots(2, 2)
     for axes, lengths, what in ((first, prompts, "prompt"), (second, demonstrations, "demonstration")):
-        axes.hist(lengths, bins=min(50, max(1, len(set(lengths)))))
+        axes.hist(lengths, bins=min(50, max(lengths, default=0) - min(lengths, default=0) + 1))
         axes.set(title=f"{what} length", xlabel=unit, ylabel=f"{what}s")
     tally = Counter(per_problem)
-    third.bar([str(number) for number in sorted(tally)], [tally[number] for number in sorted(tally)])
+    third.bar([str(number) for number in sorted(tally)], [tally[number] for number in sorted(tally)], width=0.5)
     third.set(title="demonstrations of a problem", xlabel="demonstrations", ylabel="problems")
     names = [kind for kind, _ in kinds.most_common()]
-    fourth.barh(names[::-1], [kinds[kind] for kind in names[::-1]])
+    fourth.barh(names[::-1], [kinds[kind] for kind in names[::-1]], height=0.5)
     fourth.set(title="kind of answer", xlabel="problems")
     figure.suptitle(f"{title}: {len(prompts)} problems, {len(demonstrations)} demonstrations")
     figure.savefig(target, dpi=120)
