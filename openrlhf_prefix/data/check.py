@@ -58,6 +58,7 @@ class Survey:
     findings: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in ERRORS + WARNINGS})
     prompt_lengths: list[int] = field(default_factory=list)
     demonstration_lengths: list[int] = field(default_factory=list)
+    looked_at: set[str] = field(default_factory=lambda: {BROKEN, IDS, REPEATED})
     questions: dict[bytes, int] = field(default_factory=dict)  # digest -> row
     examples: list[str] = field(default_factory=list)
 
@@ -72,6 +73,15 @@ class Survey:
 def survey(name: str, settings: Settings, evaluation: Survey | None = None) -> Survey:
     """Reads every row of one file; `evaluation`: the survey whose problems must not be in this one."""
     found = Survey(name)
+    conditions = {
+        GOLDS: settings.verifier,
+        REJECTED: settings.verifier and settings.columns.demonstrations,
+        LEAKED: evaluation,
+        LONG: settings.max_len,
+        BARE: settings.columns.demonstrations,
+        DOUBLED: settings.tokenizer and settings.chat and settings.columns.demonstrations,
+    }
+    found.looked_at |= {kind for kind, holds in conditions.items() if holds}
     places: dict[str, str] = {}
     rows = iterate(name, settings.split)
     for chunk in _chunks(tqdm(rows, total=count(name), unit=" rows", disable=not settings.progress)):
@@ -187,7 +197,7 @@ def table(surveys: Sequence[Survey], settings: Settings) -> str:
     lines += [["rows", *(str(found.rows) for found in surveys)]]
     lines += [["demonstrations", *(str(found.demonstrations) for found in surveys)]]
     for kinds, word in ((ERRORS, "error"), (WARNINGS, "warning")):
-        lines += [[f"{word}: {kind}", *(str(len(found.findings[kind])) for found in surveys)] for kind in kinds]
+        lines += [[f"{word}: {kind}", *(_number(found, kind) for found in surveys)] for kind in kinds]
     lines += [[f"prompt {unit}, {_NAMES}", *(_percentiles(found.prompt_lengths) for found in surveys)]]
     lines += [[f"demonstration {unit}, {_NAMES}", *(_percentiles(found.demonstration_lengths) for found in surveys)]]
     if settings.max_len:
@@ -207,6 +217,11 @@ def table(surveys: Sequence[Survey], settings: Settings) -> str:
 
 
 _NAMES = " / ".join("max" if percentile == 100 else f"p{percentile}" for percentile in PERCENTILES)
+
+
+def _number(found: Survey, kind: str) -> str:
+    """How many findings; a dash for what was not looked at."""
+    return str(len(found.findings[kind])) if kind in found.looked_at else "-"
 
 
 def _percentiles(lengths: Sequence[int]) -> str:

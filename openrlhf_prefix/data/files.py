@@ -2,7 +2,8 @@
 
     iterate("train.jsonl")  ->  (1, {"prompt": ..}), (2, "is not JSON: ..."), (3, {"prompt": ..})
 
-JSON lines and parquet are streamed, so that a file of any size takes the memory of a few rows; everything else
+JSON lines and parquet are streamed, so that a file of any size takes the memory of a few rows (of parquet, of a few
+pages, which hold 1024 rows as most writers make them); everything else
 (a `datasets` folder, json, csv, arrow, a hub name) is left to the `datasets` library, which maps it from disk.
 A row's number counts from 1: the line of a JSONL file (blank lines are no rows, but count), else the row of the table.
 """
@@ -18,6 +19,7 @@ from openrlhf_prefix.errors import UserError
 TABLES = ("json", "csv", "arrow")
 LOCAL = {".jsonl", ".parquet", *(f".{name}" for name in TABLES)}
 BATCH = 32  # rows of a parquet file that are decoded at once
+BUFFER = 2**20  # bytes of a column that are read at once; pyarrow's default reads a whole row group
 
 Row = dict[str, Any] | str  # a row, or what is wrong with it
 
@@ -75,7 +77,7 @@ def _open_parquet(path: Path) -> Any:
     from pyarrow import parquet
 
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read: {_one_line(error)}") from None
 
@@ -83,7 +85,7 @@ def _open_parquet(path: Path) -> Any:
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     import pyarrow
 
-    batches = _open_parquet(path).iter_batches(batch_size=BATCH)
+    batches = _open_parquet(path).iter_batches(batch_size=BATCH, use_threads=False)
     numbers = itertools.count(1)
     while True:
         try:

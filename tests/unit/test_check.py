@@ -15,9 +15,11 @@ from openrlhf_prefix.data.check import (  # noqa: E402
     BROKEN,
     CHUNK,
     DOUBLED,
+    GOLDS,
     IDS,
     LEAKED,
     LONG,
+    REJECTED,
     REPEATED,
     Settings,
     Survey,
@@ -104,8 +106,8 @@ def test_a_problem_without_demonstrations_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_lengths_are_held_against_the_context(tmp_path: Path) -> None:
-    """Template: prompt + ";<think>\\n" = 12 letters with a prompt of 3. 12 + 13 = 25 fits 25, one letter more does not;
-    the demonstration has 13 of 13 letters, one more is too long."""
+    """Template: a prompt of 3 letters and ";<think>\\n" are 12. 12 + 13 = 25 fits 25, one letter more does not; the
+    demonstration has 13 of 13 letters, one more is too long."""
     limits = {"tokenizer": LetterTokenizer(), "max_len": 25, "budget": 13}
     assert not found(tmp_path, good("why"), **limits).errors
     assert "row 1 has a prompt of 13 tokens" in only(found(tmp_path, good("whyy"), **limits), LONG)
@@ -145,7 +147,15 @@ def test_the_verb_prints_and_ends_with_1_after_an_error_and_with_0_after_warning
 def test_the_verb_reads_the_evaluation_set_without_asking_it_for_demonstrations(tmp_path, capsys) -> None:
     held_out = write(tmp_path / "eval.jsonl", {"prompt": "a", "answer": "7"})
     cli.main(["data", "check", write(tmp_path / "set.jsonl", good()), "--eval", held_out, "--no_verify"])
-    assert "warning: no demonstration          0" in " ".join(capsys.readouterr().out.split("\n"))
+    printed = capsys.readouterr().out
+    row = next(line for line in printed.splitlines() if line.startswith("warning: no demonstration"))
+    assert row.split()[-2:] == ["0", "-"]
+
+
+def test_what_was_not_looked_at_is_a_dash_and_no_zero(tmp_path: Path) -> None:
+    text = table([found(tmp_path, good())], Settings())
+    cells = {line.split(": ")[1].rsplit(maxsplit=1)[0]: line.split()[-1] for line in text.splitlines() if ": " in line}
+    assert {name for name, cell in cells.items() if cell == "-"} == {GOLDS, LONG, REJECTED, LEAKED, DOUBLED}
 
 
 @pytest.mark.parametrize(
