@@ -83,6 +83,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="official: defaults of the authors' code where it differs from the paper (docs/official_code.md)",
     )
 
+    _add_run_flags(parser)
+
+
+def _add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """The groups that have nothing to do with the method."""
     group = parser.add_argument_group("data", "beside OpenRLHF's own data flags")
     group.add_argument("--data.long_prompts", choices=LONG_PROMPTS, default="refuse", help="those above the context")
 

