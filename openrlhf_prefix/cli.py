@@ -50,6 +50,13 @@ def evaluate(argv: Sequence[str]) -> None:
     run(argv)
 
 
+def data(argv: Sequence[str]) -> None:
+    """data check FILE | import FORMAT IN OUT | stats FILE OUT.png: problems checked, converted, drawn (--help)."""
+    from openrlhf_prefix.data.commands import main as run
+
+    run(argv)
+
+
 def exactness(argv: Sequence[str]) -> None:
     """exactness [--upstream]: does every layout of an optimizer step move the parameters alike?"""
     from openrlhf_prefix.runtime.exactness.measure import main as run
@@ -68,6 +75,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
     "embed": embed,
+    "data": data,
     "exactness": exactness,
     "doctor": doctor,
 }

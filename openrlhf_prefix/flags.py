@@ -1,4 +1,4 @@
-"""Our flags, in groups beside OpenRLHF's, and the checks on them.
+"""Our flags, in groups beside OpenRLHF's; checks.py refuses those that cannot hold together.
 
 A flag whose default is None takes the value of the chosen preset (algorithm/presets.py). A flag of OpenRLHF that says
 the same thing as one of ours is understood: --algo.advantage.estimator and --actor.loss_agg_mode.
@@ -6,7 +6,6 @@ the same thing as one of ours is understood: --algo.advantage.estimator and --ac
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 
 from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS
 from openrlhf_prefix.algorithm.losses import DIVISORS
@@ -31,6 +30,8 @@ UPSTREAM = {
     "actor.loss_agg_mode": ("hybrid.divisor", {"token-mean": "token-mean", "seq-mean": "seq-mean-token-mean"}),
 }
 ON_ERROR = ("mask", "zero", "raise")
+LONG_PROMPTS = ("refuse", "drop")
+LONG_DEMONSTRATIONS = ("refuse", "drop", "truncate")
 MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for our own verifier
 
 
@@ -43,7 +44,7 @@ def boolean(text: str) -> bool:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
-    for add_group in (_add_hybrid, _add_prefix, _add_verifier, _add_reward, _add_run):
+    for add_group in (_add_hybrid, _add_prefix, _add_data, _add_verifier, _add_reward, _add_run):
         add_group(parser)
 
 
@@ -70,6 +71,9 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
     add("--prefix.total_steps", type=int, default=None, help="steps until low_end (default: the steps of the run)")
     add("--prefix.min_tokens", type=int, default=1, help="tokens that a prefix has at the least")
     add("--prefix.demonstrations_key", default="demonstrations", help="column that holds the demonstrations")
+    add("--prefix.demonstration_fraction", type=float, default=1.0, help="share of problems that keep demonstrations")
+    add("--prefix.stop_before_answer", type=boolean, default=True, help="no prefix reaches the answer (its last box)")
+    add("--prefix.long_demonstrations", choices=LONG_DEMONSTRATIONS, default="refuse", help="those above the budget")
     add("--prefix.in_kl", type=boolean, default=False, help="KL loss on prefix tokens too, which nobody sampled")
     add("--prefix.in_entropy", type=boolean, default=None, help="entropy bonus on prefix tokens too (default: false)")
     add(
@@ -85,6 +89,11 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
         default="paper",
         help="official: defaults of the authors' code where it differs from the paper (docs/official_code.md)",
     )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data", "beside OpenRLHF's own data flags")
+    group.add_argument("--data.long_prompts", choices=LONG_PROMPTS, default="refuse", help="those above the context")
 
 
 def _add_verifier(parser: argparse.ArgumentParser) -> None:
@@ -170,125 +179,6 @@ def _from_upstream(explicit: Mapping[str, object], theirs: str) -> str:
     return chosen
 
 
-def check_flags(args: argparse.Namespace) -> None:
-    """Checks that need no file and no cluster; `args` is nested. Raises UserError."""
-    try:
-        make_sampler(args, total_steps=1 if args.prefix.total_steps is None else args.prefix.total_steps)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    if not 0.0 <= args.prefix.keep <= 1.0:
-        raise UserError(f"prefix.keep is {args.prefix.keep}: a share lies in [0, 1]")
-    group, prefixed = args.rollout.n_samples_per_prompt, args.prefix.prefixed_per_group
-    if args.hybrid.baseline == "plain" and prefixed == group:
-        raise UserError(
-            f"hybrid.baseline plain needs a plain row in every group, but all {group} are prefixed: lower "
-            "prefix.prefixed_per_group, or set hybrid.baseline to all"
-        )
-    if args.hybrid.estimator.endswith("_prefix") and args.hybrid.baseline != "plain":
-        raise UserError(f"hybrid.estimator {args.hybrid.estimator} needs hybrid.baseline plain")
-    for name, size in (("rollout.batch_size", args.rollout.batch_size), ("train.batch_size", args.train.batch_size)):
-        if size < 1:
-            raise UserError(f"{name} is {size}: a step needs at least 1 row")
-    rows = args.rollout.batch_size * group
-    if rows % args.train.batch_size:
-        raise UserError(
-            f"a rollout step has {rows} rows (rollout.batch_size x n_samples_per_prompt), which is no multiple of "
-            f"train.batch_size {args.train.batch_size}: the last optimizer step would be cut short; change one of them"
-        )
-    _check_batch(args)
-    _check_unsupported(args)
-
-
-def data_parallel_ranks(args: argparse.Namespace) -> int:
-    """Ranks that train on rows of their own; `args` is nested."""
-    gpus = args.actor.num_nodes * args.actor.num_gpus_per_node
-    return gpus // args.ds.ring_attn_size // args.ds.tensor_parallel_size
-
-
-def _check_batch(args: argparse.Namespace) -> None:
-    """Every optimizer step must split evenly into micro-batches over all ranks."""
-    ranks = data_parallel_ranks(args)
-    unit = ranks * (1 if args.train.dynamic_batch_enable else args.train.micro_batch_size)
-    if unit < 1 or args.train.batch_size % unit:
-        raise UserError(
-            f"train.batch_size {args.train.batch_size} is no multiple of train.micro_batch_size x data-parallel ranks "
-            f"= {unit}: change one of them"
-        )
-
-
-def _check_unsupported(args: argparse.Namespace) -> None:
-    if args.train.async_enable:
-        raise UserError(
-            "train.async_enable is not supported: the prefix schedule needs the step each rollout belongs to; "
-            "leave it out (rollouts and training then alternate)"
-        )
-    if args.data.max_images_per_prompt > 0:
-        raise UserError("data.max_images_per_prompt: prefix rollouts are text only; leave it at 0")
-    if args.actor.policy_loss_type != "ppo" and args.prefix.prefixed_per_group:
-        raise UserError(
-            f"actor.policy_loss_type {args.actor.policy_loss_type} has no definition for prefix tokens: use ppo, or "
-            "set prefix.prefixed_per_group to 0"
-        )
-    if args.actor.policy_loss_type == "gspo" and args.hybrid.divisor != "seq-mean":
-        raise UserError(
-            f"actor.policy_loss_type gspo with hybrid.divisor {args.hybrid.divisor}: its ratio belongs to a row, "
-            "so each row is averaged; set hybrid.divisor to seq-mean"
-        )
-    if not 0.0 <= args.reward.error_limit <= 1.0:
-        raise UserError(f"reward.error_limit is {args.reward.error_limit}: a share lies in [0, 1]")
-    if args.reward.timeout <= 0 or args.reward.workers < 1:
-        raise UserError("reward.timeout must be above 0 and reward.workers at least 1")
-    if args.prefix.gradient_every < 0:
-        raise UserError(f"prefix.gradient_every is {args.prefix.gradient_every}: give 0 (never) or more")
-    accumulates_in_fp32 = args.ds.grad_accum_dtype == "fp32"
-    if args.ds.zero_stage == 2 and accumulates_in_fp32:
-        raise UserError(
-            "ds.grad_accum_dtype fp32 has no effect with ds.zero_stage 2 (DeepSpeed 0.19.6 sums in bf16 all the "
-            "same): use ds.zero_stage 3, or leave it out"
-        )
-    in_place = args.ds.param_dtype == "bf16" and not (args.ds.zero_stage == 1 and accumulates_in_fp32)
-    if args.prefix.gradient_every and not in_place:
-        raise UserError(
-            "prefix.gradient_every measures on ZeRO's bf16 optimizers: with ds.param_dtype fp16, or ds.zero_stage 1 "
-            "and ds.grad_accum_dtype fp32, set it to 0"
-        )
-    if not args.vllm.num_engines:
-        raise UserError("vllm.num_engines is not set: rollouts need at least 1 vLLM engine")
-
-
-def check_files(args: argparse.Namespace) -> None:
-    """Every local file the flags name exists; `args` is nested. Hub names (org/name) are left to the hub."""
-    named = {
-        "actor.model_name_or_path": args.actor.model_name_or_path,
-        "data.prompt_dataset": args.data.prompt_dataset,
-        "eval.dataset": args.eval.dataset,
-        "train.agent_func_path": args.train.agent_func_path,
-    }
-    for url in args.reward.remote_url if isinstance(args.reward.remote_url, list) else []:
-        if url.endswith(".py"):
-            named["reward.remote_url"] = url
-    for flag in ("actor.model_name_or_path", "data.prompt_dataset"):
-        if not named[flag]:
-            raise UserError(f"{flag} is not set: give --{flag}, or put it into the config file")
-    for flag, value in named.items():
-        for path in str(value).split(",") if value else []:
-            check_exists(flag, path.split("@")[0].strip())
-
-
-def check_exists(flag: str, path: str) -> None:
-    """`path` is there, unless it may be a hub name. Raises UserError."""
-    if looks_local(path) and not Path(path).expanduser().exists():
-        raise UserError(f"{flag}: there is no {path!r} here ({Path.cwd()}); check the path")
-
-
-def looks_local(name: str) -> bool:
-    """Whether `name` must be a file or folder, and cannot be a hub name such as Qwen/Qwen2.5-Math-7B or gpt2."""
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in _DATA_SUFFIXES
-
-
-_DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".parquet", ".arrow", ".py"}
-
-
 def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
     """The prefix sampler that the (nested) flags describe."""
     schedule = PrefixSchedule(
@@ -305,3 +195,9 @@ def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
         min_tokens=args.prefix.min_tokens,
         seed=args.train.seed,
     )
+
+
+def data_parallel_ranks(args: argparse.Namespace) -> int:
+    """Ranks that train on rows of their own; `args` is nested."""
+    gpus = args.actor.num_nodes * args.actor.num_gpus_per_node
+    return gpus // args.ds.ring_attn_size // args.ds.tensor_parallel_size

@@ -19,6 +19,9 @@ CORE = [
     f"math-verify=={MATH_VERIFY}",
     "pyyaml>=6",
     "tqdm>=4.66",
+    "datasets>=3",
+    "pyarrow>=17",
+    "matplotlib>=3.8",
 ]
 
 _STACK = [

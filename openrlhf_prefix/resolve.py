@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from openrlhf_prefix import config, flags
+from openrlhf_prefix import checks, config, flags
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.runtime import upstream_cli
 
@@ -46,8 +46,8 @@ def resolve(argv: Sequence[str]) -> Resolved:
     flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
     _fill(flat, control["config"])
     args = upstream_cli.check(flat)
-    flags.check_flags(args)
-    flags.check_files(args)
+    checks.check_flags(args)
+    checks.check_files(args)
     return Resolved(args=args, flat=flat, dry_run=bool(control["dry_run"]))
 
 
@@ -55,7 +55,7 @@ def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
     """Nested flags after all checks that need no file, from settings alone: for runs without a command line."""
     flat = config.parse(_parser(), {**DEFAULTS, **flags.preset_values(settings), **settings})
     args = upstream_cli.check({name: value for name, value in flat.items() if name not in CONTROL})
-    flags.check_flags(args)
+    checks.check_flags(args)
     return args
 
 

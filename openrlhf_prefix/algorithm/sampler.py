@@ -3,9 +3,11 @@
 The last `prefixed_per_group` slots of a group are prefixed. Each draws a demonstration uniformly among those long
 enough, a ratio l ~ U(low(t), high), and takes
 
-    L = clamp(floor(l * |y*|), min_tokens, |y*| - 1)
+    L = clamp(floor(l * |y*|), min_tokens, min(|y*| - 1, limit))
 
-tokens of it: at least one token is always left to the policy. Every draw is a pure function of
+tokens of it: at least one token is always left to the policy, and what lies past the demonstration's limit (its final
+answer: data/cuts.py) is never given away, while the ratio stays that of the whole demonstration. With |y*| = 20,
+limit 15 and l = 0.9 the prefix has 15 tokens, not 18. Every draw is a pure function of
 (seed, step, problem id, slot), through a hash: the same in any process, on any number of ranks, after any restart.
 """
 
@@ -74,24 +76,38 @@ class PrefixSampler:
         if self.min_tokens < 1:
             raise ValueError(f"prefix.min_tokens is {self.min_tokens}: a prefix has at least 1 token")
 
-    def draw(self, step: int, problem_id: str, slot: int, demonstration_lengths: Sequence[int]) -> PrefixDraw:
+    def draw(
+        self,
+        step: int,
+        problem_id: str,
+        slot: int,
+        demonstration_lengths: Sequence[int],
+        limits: Sequence[int] | None = None,
+    ) -> PrefixDraw:
         """The prefix of row `slot` of the group of `problem_id` at rollout step `step`.
 
         Args:
             demonstration_lengths: tokens of each demonstration of the problem; may be empty.
+            limits: the most tokens that a prefix of each may have; None: all but the last one.
 
         Returns:
-            PrefixDraw. Length 0 for a plain slot, and for a problem none of whose demonstrations has 2 tokens.
+            PrefixDraw. Length 0 for a plain slot, and for a problem none of whose demonstrations has 2 tokens and a
+            limit of 1 or more.
+
+        Raises:
+            ValueError: the slot is outside the group, or limits and lengths differ in number.
         """
         if not 0 <= slot < self.group_size:
             raise ValueError(f"slot {slot} is outside a group of {self.group_size} rows")
-        usable = [index for index, length in enumerate(demonstration_lengths) if length >= 2]
+        most = [length - 1 for length in demonstration_lengths]
+        if limits is not None:
+            most = [min(bound, limit) for bound, limit in zip(most, limits, strict=True)]
+        usable = [index for index, bound in enumerate(most) if bound >= 1]
         if slot < self.group_size - self.prefixed_per_group or not usable:
             return PLAIN
         key = (self.seed, step, problem_id, slot)
         chosen = usable[int(stable_uniform("demonstration", *key) * len(usable))]
         low, high = self.schedule.window(step)
         ratio = low + (high - low) * stable_uniform("ratio", *key)
-        total = demonstration_lengths[chosen]
-        length = min(max(math.floor(ratio * total), self.min_tokens), total - 1)
+        length = min(max(math.floor(ratio * demonstration_lengths[chosen]), self.min_tokens), most[chosen])
         return PrefixDraw(demonstration=chosen, length=length, ratio=ratio)

@@ -1,18 +1,18 @@
-"""Problems and their demonstrations: the row contract, read, checked and tokenised once.
-
-    prompt           string, or a list of chat messages
-    answer           string that the verifier compares with
-    demonstrations   list of strings, may be empty
-    id, source       optional; the default id is the row number, the default source the file's name
+"""Problems and their demonstrations as ids: read, checked and tokenised once, before any cluster resource is taken.
 
 The prompt and each demonstration are tokenised separately and joined as ids, so that a cut in a demonstration is a cut
-between the very ids that are trained: nothing is decoded and tokenised again. A row that cannot be used is refused
-with file, row number (from 1) and reason before any cluster resource is taken.
+between the very ids that are trained: nothing is decoded and tokenised again, and nothing is cut from the left. Rows
+are those of data/rows.py. One that cannot be used is refused with file, row number and reason, or, where a flag says
+so, left out and counted:
+
+    --data.long_prompts refuse | drop                      prompt + budget > data.max_len
+    --prefix.long_demonstrations refuse | drop | truncate  |y*| > budget; truncate: prefixes of at most budget - 1
+    --prefix.demonstration_fraction F                      only this share of the problems keeps demonstrations
+    --prefix.stop_before_answer true | false               prefixes end before the final box (data/cuts.py)
 """
 
-import itertools
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,138 +20,141 @@ from typing import Any
 
 import numpy as np
 
+from openrlhf_prefix.data import cuts
+from openrlhf_prefix.data.files import iterate
+from openrlhf_prefix.data.rows import Columns, Row, parse, refuse
 from openrlhf_prefix.errors import UserError
 
-SHOWN = 5  # bad rows named in one error
+REFUSE, DROP, TRUNCATE = "refuse", "drop", "truncate"
+# What `counts` of load_problems may hold, in the words of the start-up line.
+LONG_PROMPTS = "long prompts dropped"
+LONG_DROPPED = "long demonstrations dropped"
+LONG_TRUNCATED = "long demonstrations for prefixes only"
+WITHHELD = "problems whose demonstrations are withheld"
+CAPPED = "demonstrations capped before their answer"
+UNUSABLE = "demonstrations that begin with their answer, unused"
 
 
 @dataclass(frozen=True)
 class Problem:
     """One problem as ids.
 
-    Example: Problem("chains-17", "chains", "7", prompt_ids [.. 12], demonstrations ([.. 40], [.. 38])).
+    Example: Problem("chains-17", "chains", "7", prompt_ids [.. 12], demonstrations ([.. 40], [.. 38]), (37, 35)).
+
+    Raises:
+        ValueError: limits and demonstrations differ in number.
     """
 
     id: str
     source: str
     answer: str
     prompt_ids: np.ndarray  # (P,) int32, chat template included
-    demonstrations: tuple[np.ndarray, ...]  # each (|y*|,) int32, without a stop token
+    demonstrations: tuple[np.ndarray, ...]  # each (|y*|,) int32, without a stop token; past the budget: see limits
+    limits: tuple[int, ...] = ()  # the most tokens of each that a prefix may have, at most |y*| - 1; 0: never used
+
+    def __post_init__(self) -> None:
+        if len(self.limits) != len(self.demonstrations):
+            raise ValueError(f"{len(self.demonstrations)} demonstrations but {len(self.limits)} limits")
 
 
-def load_problems(names: str, args: SimpleNamespace, tokenizer: Any, budget: int, split: str) -> list[Problem]:
+def load_problems(
+    names: str,
+    args: SimpleNamespace,
+    tokenizer: Any,
+    budget: int,
+    split: str,
+    counts: Counter[str] | None = None,
+    held_out: bool = False,
+) -> list[Problem]:
     """All problems of a comma-separated list of files, folders or hub names.
 
     Args:
         args: nested flags; reads data.{input_key, label_key, input_template, apply_chat_template, max_samples,
-            max_len} and prefix.demonstrations_key.
-        budget: response tokens, which must hold every demonstration.
+            max_len, long_prompts}, prefix.{demonstrations_key, demonstration_fraction, long_demonstrations,
+            stop_before_answer} and train.seed.
+        budget: response tokens, prefix included.
+        counts: is told how many prompts and demonstrations were dropped, cut or capped, and why.
+        held_out: the problems are for evaluation, which shows no demonstrations: they are not read.
 
     Raises:
-        UserError: nothing to read, or rows that cannot be used.
+        UserError: nothing to read, rows that cannot be used, or two rows with one id.
     """
+    counts = Counter() if counts is None else counts
+    key = None if held_out else args.prefix.demonstrations_key
+    columns = Columns(args.data.input_key, args.data.label_key, key)
     problems: list[Problem] = []
+    places: dict[str, str] = {}
     for name in names.split(","):
-        rows = list(_read(name, split, args.data.max_samples))
-        if not rows:
+        bad: list[str] = []
+        found = [parse(number, row, columns, bad) for number, row in iterate(name, split, args.data.max_samples)]
+        refuse(name, bad)
+        if not found:
             raise UserError(f"{name} holds no rows: check the file and the split {split!r}")
-        problems += _tokenise(name, rows, args, tokenizer, budget)
+        rows = [row for row in found if row is not None]
+        check_ids(name, rows, places)
+        problems += _tokenise(name, rows, args, tokenizer, budget, counts)
+    if not problems:
+        raise UserError(f"{names}: every prompt is too long and was dropped: raise data.max_len")
     return problems
 
 
-def _read(name: str, split: str, limit: int) -> Iterator[dict[str, Any]]:
-    """Rows of one dataset, as dictionaries: JSON lines by ourselves, for the row number of a broken one."""
-    if Path(name).suffix.lower() == ".jsonl":
-        yield from itertools.islice(_read_lines(Path(name)), limit)
-        return
-    from datasets import Dataset, disable_progress_bars, load_dataset, load_from_disk
-    from datasets.exceptions import DatasetGenerationError
-
-    disable_progress_bars()  # they would stand between the lines that a person reads
-    suffix = Path(name).suffix.lower().lstrip(".")
-    try:
-        if suffix in ("json", "csv", "parquet", "arrow"):
-            data = load_dataset(suffix, data_files=name)
-        elif (Path(name) / "dataset_info.json").exists() or (Path(name) / "dataset_dict.json").exists():
-            data = load_from_disk(name)
-        else:
-            data = load_dataset(name)
-    except (DatasetGenerationError, ValueError, OSError) as error:
-        cause = error.__cause__ or error
-        raise UserError(f"{name} cannot be read: {' '.join(str(cause).split())[:300]}") from None
-    if not isinstance(data, Dataset):
-        data = data[split] if split in data else next(iter(data.values()))
-    yield from data.select(range(min(limit, len(data))))
+def identifier(name: str, row: Row) -> str:
+    """The id of a row: its own, or file name and row number."""
+    return f"{Path(name).stem}-{row.number}" if row.id is None else row.id
 
 
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:  # broken JSON, and bytes that are not UTF-8
-                raise UserError(f"{path}: row {number} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}: row {number} is not an object with a prompt and an answer")
-            yield row
+def check_ids(name: str, rows: Sequence[Row], places: dict[str, str]) -> None:
+    """Adds the rows to `places` (id -> where it was seen). Raises UserError at an id that is there already."""
+    bad = []
+    for row in rows:
+        key, place = identifier(name, row), f"row {row.number} of {name}"
+        if key in places:
+            bad.append(f"row {row.number} has the id {key!r} of {places[key]}")
+        places.setdefault(key, place)
+    if bad:
+        bad[-1] += ": rows of one id would share their random draws, so give each its own (or rename a file)"
+    refuse(name, bad)
 
 
-def _tokenise(name: str, rows: Sequence[dict], args: SimpleNamespace, tokenizer: Any, budget: int) -> list[Problem]:
+def _tokenise(
+    name: str, rows: Sequence[Row], args: SimpleNamespace, tokenizer: Any, budget: int, counts: Counter[str]
+) -> list[Problem]:
     bad: list[str] = []
-    prompts = [_prompt_text(row, number, args, tokenizer, bad) for number, row in enumerate(rows, 1)]
-    answers = [_answer(row, number, args, bad) for number, row in enumerate(rows, 1)]
-    texts = [_demonstrations(row, number, args, bad) for number, row in enumerate(rows, 1)]
-    _refuse(name, bad)
+    prompts = [_render(row, args, tokenizer, bad) for row in rows]
+    refuse(name, bad)
     prompt_ids = _encode(tokenizer, prompts)
-    flat = iter(_encode(tokenizer, [text for group in texts for text in group]))
-    demonstrations = [tuple(next(flat) for _ in group) for group in texts]
-    for number, (prompt, group) in enumerate(zip(prompt_ids, demonstrations, strict=True), 1):
-        _check_lengths(number, prompt, group, args.data.max_len, budget, bad)
-    _refuse(name, bad)
-    source = Path(name).stem
-    return [
-        Problem(
-            id=f"{source}-{number}" if row.get("id") is None else str(row["id"]),
-            source=source if row.get("source") is None else str(row["source"]),
-            answer=answer,
-            prompt_ids=prompt,
-            demonstrations=group,
-        )
-        for number, (row, answer, prompt, group) in enumerate(
-            zip(rows, answers, prompt_ids, demonstrations, strict=True), 1
-        )
+    kept = [_prompt_fits(row, ids, args, budget, counts, bad) for row, ids in zip(rows, prompt_ids, strict=True)]
+    texts = [
+        _kept_demonstrations(name, row, args, counts) if fits else () for row, fits in zip(rows, kept, strict=True)
     ]
+    drawable = iter(_encode_with_limits(tokenizer, [text for group in texts for text in group], args))
+    source, problems = Path(name).stem, []
+    for row, ids, group, fits in zip(rows, prompt_ids, texts, kept, strict=True):
+        pairs = [next(drawable) for _ in group]
+        pairs = _check_demonstrations(row.number, pairs, args, budget, counts, bad)
+        if fits:
+            problems.append(
+                Problem(
+                    id=identifier(name, row),
+                    source=source if row.source is None else row.source,
+                    answer=row.answer,
+                    prompt_ids=ids,
+                    demonstrations=tuple(pair[0] for pair in pairs),
+                    limits=tuple(pair[1] for pair in pairs),
+                )
+            )
+    refuse(name, bad)
+    return problems
 
 
-def _prompt_text(row: dict, number: int, args: SimpleNamespace, tokenizer: Any, bad: list[str]) -> str:
-    prompt = row.get(args.data.input_key)
-    if not prompt:
-        bad.append(f"row {number} has no prompt (column {args.data.input_key!r}; --data.input_key names another)")
-        return ""
+def _render(row: Row, args: SimpleNamespace, tokenizer: Any, bad: list[str]) -> str:
     if args.data.apply_chat_template:
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        messages = [{"role": "user", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
         return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    if not isinstance(prompt, str):
-        bad.append(f"row {number} has chat messages for a prompt: set --data.apply_chat_template")
+    if not isinstance(row.prompt, str):
+        bad.append(f"row {row.number} has chat messages for a prompt: set --data.apply_chat_template")
         return ""
-    return args.data.input_template.replace("{}", prompt) if args.data.input_template else prompt
-
-
-def _answer(row: dict, number: int, args: SimpleNamespace, bad: list[str]) -> str:
-    answer = row.get(args.data.label_key)
-    if answer is None or not str(answer).strip():
-        bad.append(f"row {number} has no answer (column {args.data.label_key!r}; --data.label_key names another)")
-    return str(answer)
-
-
-def _demonstrations(row: dict, number: int, args: SimpleNamespace, bad: list[str]) -> list[str]:
-    found = row.get(args.prefix.demonstrations_key) or []
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        bad.append(f"row {number}: {args.prefix.demonstrations_key!r} must be a list of strings")
-        return []
-    return found
+    return args.data.input_template.replace("{}", row.prompt) if args.data.input_template else row.prompt
 
 
 def _encode(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
@@ -161,31 +164,70 @@ def _encode(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
     return [np.asarray(ids, dtype=np.int32) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
 
 
-def _check_lengths(
-    number: int, prompt: np.ndarray, group: Iterable[np.ndarray], max_len: int, budget: int, bad: list[str]
-) -> None:
-    if len(prompt) + budget > max_len:
+def _encode_with_limits(tokenizer: Any, texts: Sequence[str], args: SimpleNamespace) -> list[tuple[np.ndarray, int]]:
+    """(ids, most tokens of a prefix) of each text."""
+    encoded = _encode(tokenizer, texts)
+    limits = [len(ids) - 1 for ids in encoded]
+    starts = [cuts.answer_start(text) if args.prefix.stop_before_answer else None for text in texts]
+    boxed = [index for index, start in enumerate(starts) if start is not None]
+    for index, head in zip(boxed, _encode(tokenizer, [texts[i][: starts[i]] for i in boxed]), strict=True):
+        limits[index] = min(limits[index], cuts.common_length(encoded[index], head))
+    return list(zip(encoded, limits, strict=True))
+
+
+def _prompt_fits(
+    row: Row, ids: np.ndarray, args: SimpleNamespace, budget: int, counts: Counter[str], bad: list[str]
+) -> bool:
+    fits = len(ids) + budget <= args.data.max_len
+    if not fits and args.data.long_prompts == DROP:
+        counts[LONG_PROMPTS] += 1
+    elif not fits:
         bad.append(
-            f"row {number} has a prompt of {len(prompt)} tokens: with a response of {budget} it exceeds data.max_len "
-            f"{max_len}"
+            f"row {row.number} has a prompt of {len(ids)} tokens: with a response of {budget} it exceeds data.max_len "
+            f"{args.data.max_len} (--data.long_prompts drop leaves such rows out)"
         )
-    for index, demonstration in enumerate(group):
-        if len(demonstration) < 2:
+    return fits
+
+
+def _kept_demonstrations(name: str, row: Row, args: SimpleNamespace, counts: Counter[str]) -> tuple[str, ...]:
+    fraction = args.prefix.demonstration_fraction
+    if not row.demonstrations or cuts.keeps_demonstrations(args.train.seed, identifier(name, row), fraction):
+        return row.demonstrations
+    counts[WITHHELD] += 1
+    return ()
+
+
+def _check_demonstrations(
+    number: int,
+    pairs: list[tuple[np.ndarray, int]],
+    args: SimpleNamespace,
+    budget: int,
+    counts: Counter[str],
+    bad: list[str],
+) -> list[tuple[np.ndarray, int]]:
+    """The usable ones of a row, with limits that leave a token of the budget to the policy."""
+    kept = []
+    for index, (ids, limit) in enumerate(pairs):
+        long = len(ids) > budget
+        if len(ids) < 2:
             bad.append(
-                f"row {number}: demonstration {index} has {len(demonstration)} tokens; a prefix needs 2 or more, so "
+                f"row {number}: demonstration {index} has {len(ids)} tokens; a prefix needs 2 or more, so "
                 "give a worked demonstration or none"
             )
-        elif len(demonstration) > budget:
+        elif long and args.prefix.long_demonstrations == REFUSE:
             bad.append(
-                f"row {number}: demonstration {index} has {len(demonstration)} tokens, more than a response may have "
-                f"({budget}): raise rollout.max_new_tokens (and data.max_len), or drop it"
+                f"row {number}: demonstration {index} has {len(ids)} tokens, more than a response may have "
+                f"({budget}): raise rollout.max_new_tokens (and data.max_len), or set --prefix.long_demonstrations "
+                "drop or truncate"
             )
-
-
-def _refuse(name: str, bad: list[str]) -> None:
-    if bad:
-        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        raise UserError(f"{name}: {'; '.join(bad[:SHOWN])}{more}")
+        elif long and args.prefix.long_demonstrations == DROP:
+            counts[LONG_DROPPED] += 1
+        else:
+            counts[LONG_TRUNCATED] += long
+            counts[CAPPED] += 0 < limit < len(ids) - 1
+            counts[UNUSABLE] += limit == 0
+            kept.append((ids, min(limit, budget - 1)))
+    return kept
 
 
 def response_budget(args: SimpleNamespace) -> int:

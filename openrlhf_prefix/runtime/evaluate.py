@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 from openrlhf_prefix.algorithm.sampler import EVALUATION, request_seed
+from openrlhf_prefix.checks import check_exists
 from openrlhf_prefix.config import nested
 from openrlhf_prefix.data.problems import Problem, load_problems
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
-from openrlhf_prefix.flags import check_exists
 from openrlhf_prefix.reward import MathVerifier
 from openrlhf_prefix.runtime import platform
 from openrlhf_prefix.runtime.preflight import load_tokenizer
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
     for flag, value in (("MODEL", options.model), ("DATASET", options.dataset)):
         check_exists(flag, value)
     tokenizer = load_tokenizer(flags)
-    problems = load_problems(options.dataset, flags, tokenizer, options.max_new_tokens, "train")
+    problems = load_problems(options.dataset, flags, tokenizer, options.max_new_tokens, "train", held_out=True)
     rewards = sample_rewards(options, problems, tokenizer)
     correct = [sum(reward > 0 for reward in row) for row in rewards]
     average, passed = average_at_n(correct, options.samples), pass_at_k(correct, options.samples, options.samples)
@@ -98,6 +98,11 @@ def _flags(options: argparse.Namespace) -> SimpleNamespace:
             "data.disable_fast_tokenizer": False,
             "data.max_samples": int(1e8),
             "data.max_len": options.max_len,
+            "data.long_prompts": "refuse",
             "prefix.demonstrations_key": None,
+            "prefix.demonstration_fraction": 1.0,
+            "prefix.long_demonstrations": "refuse",
+            "prefix.stop_before_answer": True,
+            "train.seed": options.seed,
         }
     )

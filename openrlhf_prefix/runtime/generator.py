@@ -83,7 +83,7 @@ class PrefixSamplesGenerator(SamplesGenerator):
         draw = PLAIN
         if not evaluating:
             lengths = [len(demonstration) for demonstration in problem.demonstrations]
-            draw = self.sampler.draw(self.step, problem.id, slot, lengths)
+            draw = self.sampler.draw(self.step, problem.id, slot, lengths, problem.limits)
         prefix = problem.demonstrations[draw.demonstration][: draw.length].tolist() if draw.length else []
         return RolloutRequest(
             problem_id=problem.id,

@@ -6,6 +6,7 @@ model loads.
 
 import importlib.metadata
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -13,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_prefix import config
-from openrlhf_prefix.data.problems import Problem, load_problems, response_budget
+from openrlhf_prefix.data import samples
+from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
@@ -26,6 +28,7 @@ from openrlhf_prefix.runtime.preflight import (
     check_rewards,
     gpus_needed,
     load_tokenizer,
+    stop_ids,
     try_reward,
 )
 
@@ -79,23 +82,28 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
     check_rewards(args)
     tokenizer = load_tokenizer(args)
     budget = response_budget(args)
-    train_set = load_problems(args.data.prompt_dataset, args, tokenizer, budget, args.data.prompt_split)
-    held_out = load_problems(args.eval.dataset, args, tokenizer, budget, args.eval.split) if args.eval.dataset else []
+    counts, left_out = Counter(), Counter()
+    train_set = load_problems(args.data.prompt_dataset, args, tokenizer, budget, args.data.prompt_split, counts)
+    held_out = []
+    if args.eval.dataset:
+        held_out = load_problems(args.eval.dataset, args, tokenizer, budget, args.eval.split, left_out, held_out=True)
     if len(train_set) < args.rollout.batch_size:
         raise UserError(
             f"{args.data.prompt_dataset} holds {len(train_set)} problems, fewer than rollout.batch_size "
             f"{args.rollout.batch_size}: lower it, or add problems"
         )
-    shown = sum(bool(problem.demonstrations) for problem in train_set)
-    if args.prefix.prefixed_per_group and not shown:
+    if args.prefix.prefixed_per_group and not any(any(problem.limits) for problem in train_set):
+        noted = "".join(f"; {count} {what}" for what, count in counts.items() if count)
         raise UserError(
             f"{args.data.prompt_dataset} has no demonstration in any row (column "
-            f"{args.prefix.demonstrations_key!r}): name the right one in --prefix.demonstrations_key, or use "
+            f"{args.prefix.demonstrations_key!r}{noted}): name the right one in --prefix.demonstrations_key, or use "
             "--hybrid.preset rft"
         )
     if warning := try_reward(args, tokenizer, train_set[0]):
         print(f"warning: {warning}", flush=True)
-    print(f"{len(train_set)} problems, {shown} with demonstrations; {len(held_out)} held out", flush=True)
+    print(samples.report(train_set, tokenizer, stop_ids(args.actor.model_name_or_path, tokenizer)), flush=True)
+    dropped = f", {left_out[LONG_PROMPTS]} {LONG_PROMPTS}" if left_out[LONG_PROMPTS] else ""
+    print(f"{samples.counts_line(train_set, counts)}; {len(held_out)} held out{dropped}", flush=True)
     return train_set, held_out
 
 

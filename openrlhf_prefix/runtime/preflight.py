@@ -47,6 +47,18 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
     return tokenizer
 
 
+def stop_ids(name: str, tokenizer: Any) -> list[int]:
+    """Ids at which vLLM ends a response: the tokenizer's eos, and those of the model's generation_config."""
+    from transformers import GenerationConfig
+
+    try:
+        found = GenerationConfig.from_pretrained(name).eos_token_id
+    except OSError:  # a model without that file: vLLM then knows the tokenizer's alone
+        found = None
+    more = found if isinstance(found, list) else [] if found is None else [found]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *more]))
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 

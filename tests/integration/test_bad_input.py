@@ -76,12 +76,13 @@ def refuse(capsys, flags, *more):
         ("data.max_len", "50", "prompt of"),
         ("algo.advantage.estimator", "gae", "--hybrid.estimator"),
         ("train.async_enable", "true", "train.async_enable is not supported"),
-        ("train.dynamic_batch_enable", "true", ""),
+        ("prefix.demonstration_fraction", "1.5", "prefix.demonstration_fraction is 1.5: a share lies in [0, 1]"),
+        ("prefix.demonstration_fraction", "0", "4 problems whose demonstrations are withheld"),
+        ("prefix.long_demonstrations", "cut", "refuse, drop, truncate"),
+        ("data.long_prompts", "truncate", "refuse, drop"),
     ],
 )
 def test_a_wrong_flag_is_named_with_its_mend(capsys, base, flag, value, expected):
-    if flag == "train.dynamic_batch_enable":
-        base["ds.zero_stage"], expected = "2", "set ds.zero_stage to 3"
     assert expected in refuse(capsys, {**base, flag: value})
 
 
@@ -97,6 +98,8 @@ def test_a_wrong_flag_is_named_with_its_mend(capsys, base, flag, value, expected
         ([{**GOOD, "demonstrations": ["1+2=3\n" * 30]}], "more than a response may have"),
         ([{**GOOD, "demonstrations": []}] * 4, "no demonstration in any row"),
         ([GOOD] * 2, "fewer than rollout.batch_size"),
+        ([{**GOOD, "id": "a"}, {**GOOD, "id": "a"}], "row 2 has the id 'a' of row 1"),
+        ([{**GOOD, "demonstrations": ["\\boxed{3}"]}] * 4, "4 demonstrations that begin with their answer"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_with_file_and_number(capsys, base, tmp_path, rows, expected):

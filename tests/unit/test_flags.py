@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from openrlhf_prefix import config, flags
+from openrlhf_prefix import checks, config, flags
 from openrlhf_prefix.algorithm.advantages import ESTIMATORS
 from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.errors import UserError
@@ -48,12 +48,12 @@ def resolved(**explicit: object) -> SimpleNamespace:
 
 def refusal(**explicit: object) -> str:
     with pytest.raises(UserError) as caught:
-        flags.check_flags(resolved(**explicit))
+        checks.check_flags(resolved(**explicit))
     return str(caught.value)
 
 
 def test_the_defaults_pass_every_check() -> None:
-    flags.check_flags(resolved())
+    checks.check_flags(resolved())
 
 
 def test_the_default_preset_is_prefix_rft() -> None:
@@ -70,7 +70,7 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
     assert (args.hybrid.estimator, args.hybrid.baseline) == (row.estimator, row.baseline)
     assert (args.hybrid.divisor, args.hybrid.clip_prefix) == (row.divisor, row.clip_prefix)
     assert (args.prefix.prefixed_per_group, args.prefix.keep) == (row.prefixed_per_group, row.keep)
-    flags.check_flags(args)
+    checks.check_flags(args)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_batches_that_do_not_split_evenly_are_refused(explicit: dict, message: s
     ],
 )
 def test_batches_that_split_evenly_pass(explicit: dict) -> None:
-    flags.check_flags(resolved(**explicit))
+    checks.check_flags(resolved(**explicit))
 
 
 @pytest.mark.parametrize("prefixed", [5, -1])
@@ -195,14 +195,14 @@ def test_more_prefixed_rows_than_a_group_has_are_refused(prefixed: int) -> None:
 
 def test_a_group_of_prefixed_rows_alone_needs_another_baseline() -> None:
     assert "set hybrid.baseline to all" in refusal(prefix__prefixed_per_group=4)
-    flags.check_flags(resolved(prefix__prefixed_per_group=4, hybrid__baseline="all"))
-    flags.check_flags(resolved(prefix__prefixed_per_group=3))
+    checks.check_flags(resolved(prefix__prefixed_per_group=4, hybrid__baseline="all"))
+    checks.check_flags(resolved(prefix__prefixed_per_group=3))
 
 
 @pytest.mark.parametrize("estimator", ["dr_grpo_prefix", "grpo_prefix"])
 def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
     assert "needs hybrid.baseline plain" in refusal(hybrid__estimator=estimator, hybrid__baseline="all")
-    flags.check_flags(resolved(hybrid__estimator=estimator))
+    checks.check_flags(resolved(hybrid__estimator=estimator))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_settings_without_meaning_or_support_are_refused(explicit: dict, message
 
 
 def test_another_policy_loss_is_fine_without_prefixed_rows() -> None:
-    flags.check_flags(resolved(actor__policy_loss_type="gspo", hybrid__preset="rft"))
+    checks.check_flags(resolved(actor__policy_loss_type="gspo", hybrid__preset="rft"))
 
 
 def test_the_sampler_is_what_the_flags_describe() -> None:
@@ -272,7 +272,7 @@ def test_files_that_exist_and_hub_names_pass(tmp_path: Path) -> None:
     data = tmp_path / "train.jsonl"
     data.touch()
     named = {"data__prompt_dataset": f"{data}, org/other", "reward__remote_url": ["http://localhost:1/x"]}
-    flags.check_files(files(**named, actor__model_name_or_path="gpt2"))
+    checks.check_files(files(**named, actor__model_name_or_path="gpt2"))
 
 
 @pytest.mark.parametrize(
@@ -287,13 +287,13 @@ def test_files_that_exist_and_hub_names_pass(tmp_path: Path) -> None:
 )
 def test_a_local_file_that_is_missing_is_named(flag: str, value: object) -> None:
     with pytest.raises(UserError, match=f"{flag}: there is no"):
-        flags.check_files(files(**{flag: value}))
+        checks.check_files(files(**{flag: value}))
 
 
 @pytest.mark.parametrize("flag", ["actor.model_name_or_path", "data.prompt_dataset"])
 def test_model_and_data_must_be_named(flag: str) -> None:
     with pytest.raises(UserError, match=f"{flag} is not set"):
-        flags.check_files(files(**{flag: None}))
+        checks.check_files(files(**{flag: None}))
 
 
 def test_compat_official_sets_what_the_authors_code_does_and_yields_to_the_user() -> None:

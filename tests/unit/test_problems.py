@@ -1,16 +1,27 @@
 """The row contract: good rows become ids once, bad rows are refused with file, row number and reason."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-pytest.importorskip("numpy")
+np = pytest.importorskip("numpy")
 
 from openrlhf_prefix.config import nested  # noqa: E402
-from openrlhf_prefix.data.problems import Problem, load_problems, response_budget  # noqa: E402
+from openrlhf_prefix.data.problems import (  # noqa: E402
+    CAPPED,
+    LONG_DROPPED,
+    LONG_PROMPTS,
+    LONG_TRUNCATED,
+    UNUSABLE,
+    WITHHELD,
+    Problem,
+    load_problems,
+    response_budget,
+)
 from openrlhf_prefix.errors import UserError  # noqa: E402
 
 BUDGET = 8
@@ -41,7 +52,12 @@ def flags(**changed: Any) -> SimpleNamespace:
         "data.apply_chat_template": False,
         "data.max_samples": 100,
         "data.max_len": 20,
+        "data.long_prompts": "refuse",
         "prefix.demonstrations_key": "demonstrations",
+        "prefix.demonstration_fraction": 1.0,
+        "prefix.long_demonstrations": "refuse",
+        "prefix.stop_before_answer": True,
+        "train.seed": 42,
     }
     return nested({**flat, **{name.replace("__", "."): value for name, value in changed.items()}})
 
@@ -52,6 +68,9 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+BOXED = "abcd" + "\\boxed{7}"  # "ab" is one token, so that the box begins after 3 of them
 
 
 def write(path: Path, rows: list[dict]) -> str:
@@ -236,3 +255,145 @@ def test_the_response_budget_must_be_set_and_leave_room_for_a_continuation() -> 
     for missing in (None, 0, 1):
         with pytest.raises(UserError, match="rollout.max_new_tokens must be set"):
             response_budget(nested({"rollout.max_new_tokens": missing}))
+
+
+def test_a_prefix_may_have_the_tokens_before_the_box(tmp_path: Path) -> None:
+    """abcd is 3 tokens (ab is one), the box 9 more: 3 of 12 may be drawn. Without a box all but the last."""
+    problem = load_long(tmp_path, good(demonstrations=[BOXED, "xyz"]))[0]
+    assert [len(ids) for ids in problem.demonstrations] == [3 + 9, 3]
+    assert problem.limits == (3, 2)
+
+
+def test_the_switch_lets_prefixes_reach_the_answer(tmp_path: Path) -> None:
+    assert load_long(tmp_path, good(demonstrations=[BOXED]), prefix__stop_before_answer=False)[0].limits == (11,)
+
+
+def load_long(tmp_path: Path, *rows: dict, counts: Counter | None = None, **changed: Any) -> list[Problem]:
+    """With room for the box: a budget of 20, a context of 40."""
+    path = write(tmp_path / "set.jsonl", list(rows))
+    return load_problems(path, flags(data__max_len=40, **changed), LetterTokenizer(), 20, "train", counts)
+
+
+def test_the_token_that_merges_across_the_cut_is_left_out(tmp_path: Path) -> None:
+    """The tokenizer of this test merges "a" with what follows: "xa" + box begins x, a\\. Only x is before the box."""
+
+    class Merging(LetterTokenizer):
+        def __call__(self, texts: list[str], add_special_tokens: bool = True) -> dict[str, list[list[int]]]:
+            return {"input_ids": [[ord(c) for c in text.replace("a\\", chr(501))] for text in texts]}
+
+    path = write(tmp_path / "set.jsonl", [good(demonstrations=["xa\\boxed{7}"])])
+    problem = load_problems(path, flags(data__max_len=40), Merging(), 20, "train")[0]
+    assert problem.demonstrations[0].tolist() == [ord("x"), 501, *ids("boxed{7}")]
+    assert problem.limits == (1,)
+
+
+def test_what_is_capped_or_begins_with_its_answer_is_counted(tmp_path: Path) -> None:
+    counts: Counter = Counter()
+    problem = load_long(tmp_path, good(demonstrations=[BOXED, "\\boxed{7}", "xyz"]), counts=counts)[0]
+    assert problem.limits == (3, 0, 2)
+    assert +counts == {CAPPED: 1, UNUSABLE: 1}
+
+
+def test_long_prompts_are_dropped_and_counted_where_the_flag_says_so(tmp_path: Path) -> None:
+    """13 + 8 = 21 > 20 goes, 12 + 8 stays; the ids of the others keep their row numbers."""
+    counts: Counter = Counter()
+    rows = [good(), good(prompt="1234567890123"), good(prompt="123456789012")]
+    path = write(tmp_path / "set.jsonl", rows)
+    problems = load_problems(path, flags(data__long_prompts="drop"), LetterTokenizer(), BUDGET, "train", counts)
+    assert [problem.id for problem in problems] == ["set-1", "set-3"]
+    assert +counts == {LONG_PROMPTS: 1}
+
+
+def test_a_set_of_nothing_but_long_prompts_is_refused_even_then(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="every prompt is too long and was dropped"):
+        load(tmp_path, good(prompt="1234567890123"), data__long_prompts="drop")
+
+
+def test_long_demonstrations_are_dropped_and_counted(tmp_path: Path) -> None:
+    counts: Counter = Counter()
+    path = write(
+        tmp_path / "set.jsonl", [good(demonstrations=["123456789", "xyz"]), good(demonstrations=["123456789"])]
+    )
+    changed = flags(prefix__long_demonstrations="drop")
+    problems = load_problems(path, changed, LetterTokenizer(), BUDGET, "train", counts)
+    assert [[ids.size for ids in problem.demonstrations] for problem in problems] == [[3], []]
+    assert +counts == {LONG_DROPPED: 2}
+
+
+def test_truncated_demonstrations_keep_their_length_but_give_prefixes_of_budget_less_one(tmp_path: Path) -> None:
+    """9 tokens, budget 8: a ratio of 9, a prefix of 7 at most, so that 1 token is left. 8 of 8 is not long."""
+    counts: Counter = Counter()
+    path = write(tmp_path / "set.jsonl", [good(demonstrations=["123456789", "12345678"])])
+    changed = flags(prefix__long_demonstrations="truncate")
+    problem = load_problems(path, changed, LetterTokenizer(), BUDGET, "train", counts)[0]
+    assert ([ids.size for ids in problem.demonstrations], problem.limits) == ([9, 8], (7, 7))
+    assert +counts == {LONG_TRUNCATED: 1}
+
+
+def test_two_rows_of_one_id_are_refused_with_both_places(tmp_path: Path) -> None:
+    message = refusal(tmp_path, good(id="one"), good(), good(id="one"))
+    assert f"row 3 has the id 'one' of row 1 of {tmp_path / 'set.jsonl'}" in message and "share" in message
+
+
+def test_two_files_of_one_name_have_the_same_default_ids_and_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    names = [write(tmp_path / folder / "set.jsonl", [good()]) for folder in ("a", "b")]
+    with pytest.raises(UserError, match="row 1 has the id 'set-1' of row 1 of .*a/set.jsonl.*rename a file"):
+        load_problems(",".join(names), flags(), LetterTokenizer(), BUDGET, "train")
+
+
+def test_a_share_of_the_problems_keeps_its_demonstrations_and_smaller_shares_lie_within(tmp_path: Path) -> None:
+    """Of 400 problems 10 % is 40, give or take 3 standard deviations (6 each); the others are there without."""
+    path = write(tmp_path / "set.jsonl", [good() for _ in range(400)])
+    kept = {}
+    for share in (0.0, 0.01, 0.1, 0.5, 1.0):
+        counts: Counter = Counter()
+        changed = flags(data__max_samples=400, prefix__demonstration_fraction=share)
+        problems = load_problems(path, changed, LetterTokenizer(), BUDGET, "train", counts)
+        kept[share] = {problem.id for problem in problems if problem.demonstrations}
+        assert len(problems) == 400 and counts[WITHHELD] == 400 - len(kept[share])
+    assert kept[0.0] < kept[0.01] < kept[0.1] < kept[0.5] < kept[1.0]
+    assert (len(kept[0.0]), len(kept[1.0])) == (0, 400)
+    assert abs(len(kept[0.1]) - 40) < 18 and abs(len(kept[0.5]) - 200) < 30
+
+
+def test_another_seed_chooses_another_share(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.jsonl", [good() for _ in range(60)])
+    chosen = []
+    for seed in (1, 1, 2):
+        changed = flags(prefix__demonstration_fraction=0.5, train__seed=seed)
+        problems = load_problems(path, changed, LetterTokenizer(), BUDGET, "train")
+        chosen.append([problem.id for problem in problems if problem.demonstrations])
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_held_out_problems_are_read_without_their_demonstrations(tmp_path: Path) -> None:
+    """So that one that is too long for a prefix does not keep a set from being evaluated."""
+    path = write(tmp_path / "set.jsonl", [good(demonstrations=["123456789"])])
+    assert load_problems(path, flags(), LetterTokenizer(), BUDGET, "train", held_out=True)[0].demonstrations == ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        ([{"role": "user"}], "message 0 has no text under 'content'"),
+        ([{"content": "why"}], "message 0 has no text under 'role'"),
+        (["why"], "message 0 is str"),
+        ({"role": "user", "content": "why"}, "it is dict"),
+        (7, "it is int"),
+        ([{"role": "user", "content": "why"}, {"role": "assistant", "content": "7"}], "ends with the assistant's"),
+    ],
+)
+def test_a_prompt_that_is_no_text_and_no_chat_is_refused(tmp_path: Path, prompt: Any, reason: str) -> None:
+    assert reason in refusal(tmp_path, good(prompt=prompt), data__apply_chat_template=True)
+
+
+def test_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
+    """json.dumps writes it as an escape, json.loads reads it back: only an encoder finds it."""
+    assert "row 1 holds half a surrogate pair" in refusal(tmp_path, good(demonstrations=["x\ud800yz"]))
+
+
+def test_limits_and_demonstrations_belong_together() -> None:
+    with pytest.raises(ValueError, match="1 demonstrations but 0 limits"):
+        Problem("p", "s", "a", np.zeros(1), (np.zeros(3),))

@@ -177,3 +177,36 @@ def test_a_sampler_without_meaning_is_refused(fields: dict, message: str) -> Non
 def test_a_slot_outside_the_group_is_refused(slot: int) -> None:
     with pytest.raises(ValueError, match="outside a group of 8"):
         PrefixSampler(PrefixSchedule(), group_size=8).draw(0, "p", slot, [10])
+
+
+@pytest.mark.parametrize(("limit", "length"), [(20, 18), (18, 18), (17, 17), (2, 2), (1, 1)])
+def test_a_limit_cuts_the_prefix_but_not_the_ratio(limit: int, length: int) -> None:
+    """l = 0.9 of 20 tokens is 18; the limit lies above, at and below it, down to a single token."""
+    draw = PrefixSampler(constant(0.9, 0.9), group_size=1).draw(0, "p", 0, [20], [limit])
+    assert (draw.length, draw.ratio) == (length, 0.9)
+
+
+def test_the_limit_wins_over_min_tokens_and_never_over_the_last_token() -> None:
+    """min_tokens 5 with limit 3 gives 3; ratio 1 with limit 20 of 20 tokens still leaves one."""
+    assert PrefixSampler(constant(0.0, 0.0), 1, 1, min_tokens=5).draw(0, "p", 0, [20], [3]).length == 3
+    assert PrefixSampler(constant(1.0, 1.0), 1, 1).draw(0, "p", 0, [20], [20]).length == 19
+
+
+def test_a_demonstration_with_limit_zero_is_never_chosen() -> None:
+    sampler = PrefixSampler(constant(0.5, 0.5), group_size=1)
+    chosen = {sampler.draw(step, "p", 0, [8, 8, 8], [0, 4, 7]).demonstration for step in range(100)}
+    assert chosen == {1, 2}
+    assert sampler.draw(0, "p", 0, [8], [0]) == PLAIN
+
+
+def test_limits_that_bind_nowhere_change_no_draw() -> None:
+    sampler = PrefixSampler(constant(0.0, 1.0), group_size=2, prefixed_per_group=2, seed=3)
+    for step in range(50):
+        lengths = [5 + step, 30]
+        free = [length - 1 for length in lengths]
+        assert sampler.draw(step, "p", 1, lengths) == sampler.draw(step, "p", 1, lengths, free)
+
+
+def test_every_demonstration_needs_its_limit() -> None:
+    with pytest.raises(ValueError):
+        PrefixSampler(constant(0.5, 0.5), 1).draw(0, "p", 0, [8, 8], [4])

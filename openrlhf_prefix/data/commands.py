@@ -1,0 +1,125 @@
+"""The `data` verb: check, import and stats, from the command line to the functions that do the work."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from openrlhf_prefix.data.check import ERRORS, WARNINGS, Settings, Survey, survey, table
+from openrlhf_prefix.data.convert import convert
+from openrlhf_prefix.data.formats import FORMATS
+from openrlhf_prefix.data.rows import Columns
+from openrlhf_prefix.data.stats import stats
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.reward import MathVerifier
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs one of the three; ends with exit code 1 when a check found errors."""
+    options = _parser().parse_args(argv)
+    options.run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="openrlhf-prefix data", allow_abbrev=False)
+    verbs = parser.add_subparsers(required=True, metavar="{check,import,stats}")
+
+    check = verbs.add_parser("check", help="what is wrong with a set of problems", allow_abbrev=False)
+    check.set_defaults(run=_check)
+    check.add_argument("file", help="JSONL, parquet, a `datasets` folder or hub name")
+    check.add_argument("--eval", help="problems that must not be among those of FILE; checked as well")
+    check.add_argument("--max_len", type=int, help="context in tokens (data.max_len of the run)")
+    check.add_argument("--max_new_tokens", type=int, help="tokens of a response (rollout.max_new_tokens of the run)")
+    check.add_argument("--no_chat_template", action="store_true", help="the run does without data.apply_chat_template")
+    check.add_argument("--no_verify", action="store_true", help="leave golds and demonstrations unread")
+    check.add_argument("--show", type=int, default=10, help="findings of each kind that are named")
+
+    read = verbs.add_parser("import", help="convert a published layout to the row contract", allow_abbrev=False)
+    read.set_defaults(run=_import)
+    read.add_argument("format", metavar="FORMAT", help=", ".join(FORMATS))
+    read.add_argument("source", metavar="IN", help="JSONL, parquet, a `datasets` folder or hub name")
+    read.add_argument("target", metavar="OUT", type=Path, help=".jsonl file to write")
+    read.add_argument("--skip_bad", action="store_true", help="leave unreadable rows out and count them")
+
+    draw = verbs.add_parser("stats", help="histograms of lengths and answers", allow_abbrev=False)
+    draw.set_defaults(run=_stats)
+    draw.add_argument("file")
+    draw.add_argument("target", metavar="OUT", type=Path, help=".png file to write")
+
+    for verb in (check, draw):
+        verb.add_argument("--model", help="HF folder or hub name: lengths in its tokens instead of characters")
+        verb.add_argument("--split", default="train", help="of a `datasets` folder or hub name")
+        verb.add_argument("--input_key", default="prompt")
+        verb.add_argument("--label_key", default="answer")
+        verb.add_argument("--demonstrations_key", default="demonstrations")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    if (options.max_len is None) != (options.max_new_tokens is None):
+        raise UserError("--max_len and --max_new_tokens belong together: give both, or neither")
+    if options.max_len is not None and options.model is None:
+        raise UserError("--max_len counts tokens: name the tokenizer's model in --model")
+    tokenizer = _tokenizer(options.model)
+    with MathVerifier() as verifier:
+        settings = Settings(
+            columns=_columns(options),
+            split=options.split,
+            tokenizer=tokenizer,
+            chat=tokenizer is not None and bool(tokenizer.chat_template) and not options.no_chat_template,
+            verifier=None if options.no_verify else verifier,
+            max_len=options.max_len,
+            budget=options.max_new_tokens,
+            progress=sys.stderr.isatty(),
+        )
+        bare = replace(settings, columns=replace(settings.columns, demonstrations=None))  # evaluation shows none
+        held_out = survey(options.eval, bare) if options.eval else None
+        train = survey(options.file, settings, held_out)
+    surveys = [train, held_out] if held_out else [train]
+    print(table(surveys, settings))
+    for found in surveys:
+        _print_findings(found, options.show)
+    print("\n".join(["", *train.examples]))
+    errors = sum(found.errors for found in surveys)
+    print(f"\n{errors} errors" if errors != 1 else "\n1 error")
+    if errors:
+        sys.exit(1)
+
+
+def _print_findings(found: Survey, show: int) -> None:
+    for kinds, word in ((ERRORS, "error"), (WARNINGS, "warning")):
+        for kind in kinds:
+            sentences = found.findings[kind]
+            for sentence in sentences[:show]:
+                print(f"{word}: {sentence}")
+            if len(sentences) > show:
+                print(f"{word}: {found.name}: and {len(sentences) - show} more of '{kind}' (--show names more)")
+
+
+def _import(options: argparse.Namespace) -> None:
+    made = convert(options.format, options.source, options.target, options.skip_bad, sys.stderr.isatty())
+    for fault in made.faults:
+        print(f"skipped: {options.source}: {fault}")
+    print(f"{options.target}: {made.text()}")
+
+
+def _stats(options: argparse.Namespace) -> None:
+    kinds = stats(options.file, options.target, _columns(options), options.split, _tokenizer(options.model))
+    print(f"{options.target}: answers: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())}")
+
+
+def _columns(options: argparse.Namespace) -> Columns:
+    return Columns(options.input_key, options.label_key, options.demonstrations_key)
+
+
+def _tokenizer(name: str | None) -> Any:
+    if name is None:
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{name} has no tokenizer that can be loaded: {' '.join(str(error).split())[:200]}") from None

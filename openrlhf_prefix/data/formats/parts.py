@@ -1,0 +1,101 @@
+"""What the readers of published layouts share: values found by a dotted name and checked, or a Fault."""
+
+from collections.abc import Callable
+from typing import Any
+
+from openrlhf_prefix.data.rows import fault_of_messages
+
+Reader = Callable[[dict[str, Any]], list[dict[str, Any]]]
+
+
+class Fault(ValueError):
+    """What is wrong with a row: the sentence goes on after "row 7 "."""
+
+
+def value(row: dict[str, Any], name: str) -> Any:
+    """What stands under a dotted name such as reward_model.ground_truth; None where the last part is null.
+
+    Raises:
+        Fault: a part is missing, or stands in something that has no parts.
+    """
+    found: Any = row
+    parts = name.split(".")
+    for index, part in enumerate(parts):
+        if not isinstance(found, dict):
+            raise Fault(f"has {_kind(found)} in column {'.'.join(parts[:index])!r}, which must have parts ({part})")
+        if part not in found:
+            raise Fault(f"has no column {'.'.join(parts[: index + 1])!r}")
+        found = found[part]
+    return found
+
+
+def optional(row: dict[str, Any], name: str) -> Any:
+    """The value of a column that may be absent or null."""
+    return row.get(name)
+
+
+def text(row: dict[str, Any], name: str) -> str:
+    """A text that is not blank."""
+    found = value(row, name)
+    if found is not None and not isinstance(found, str):
+        raise Fault(f"has {_kind(found)} in column {name!r}, which must be text")
+    if found is None or not found.strip():
+        raise Fault(f"has nothing in column {name!r}")
+    return found
+
+
+def answer(row: dict[str, Any], name: str) -> str:
+    """A gold answer: text or a number, also as the only element of a list."""
+    found = value(row, name)
+    if isinstance(found, list):
+        if len(found) != 1:
+            raise Fault(f"has {len(found)} answers in column {name!r}, which must have one")
+        found = found[0]
+    if isinstance(found, (dict, list, bool)):
+        raise Fault(f"has {_kind(found)} in column {name!r}, which must be text or a number")
+    if found is None or not str(found).strip():
+        raise Fault(f"has nothing in column {name!r}")
+    return str(found)
+
+
+def chat(row: dict[str, Any], name: str) -> list[dict[str, str]]:
+    """Chat messages, each with role and content alone."""
+    found = value(row, name)
+    if found is None:
+        raise Fault(f"has nothing in column {name!r}")
+    if fault := fault_of_messages(found):
+        raise Fault(f"must have chat messages in column {name!r}, but {fault}")
+    return [{"role": message["role"], "content": message["content"]} for message in found]
+
+
+def elements(row: dict[str, Any], name: str, kind: type, nullable: bool = False) -> list[Any]:
+    """A list whose elements are all of one type; null is the empty list."""
+    found = value(row, name)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise Fault(f"has {_kind(found)} in column {name!r}, which must be a list")
+    for index, element in enumerate(found):
+        if not isinstance(element, kind) and not (nullable and element is None):
+            raise Fault(f"has {_kind(element)} as element {index} of column {name!r}, which must be {_NAMES[kind]}")
+    return found
+
+
+def same_length(row: dict[str, Any], first: str, second: str) -> None:
+    """Raises Fault unless two list columns have as many elements."""
+    if len(row[first]) != len(row[second]):
+        raise Fault(f"has {len(row[first])} elements in column {first!r} but {len(row[second])} in {second!r}")
+
+
+def contract(demonstrations: list[str], rejected: int = 0, **columns: Any) -> list[dict[str, Any]]:
+    """One contract row; columns that are None are left out, and so are empty demonstrations."""
+    row = {name: found for name, found in columns.items() if found is not None}
+    row["demonstrations"] = demonstrations
+    return [{**row, "rejected_demonstrations": rejected} if rejected else row]
+
+
+_NAMES = {str: "text", bool: "true or false", dict: "an object", list: "a list", type(None): "null"}
+
+
+def _kind(found: Any) -> str:
+    return _NAMES.get(type(found), f"a number ({found})" if isinstance(found, (int, float)) else type(found).__name__)
