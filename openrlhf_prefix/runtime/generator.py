@@ -116,7 +116,7 @@ class PrefixSamplesGenerator(SamplesGenerator):
         if not self.failures:
             return
         flags, first = self.args.reward, self.failures[0]
-        said = f"the first, of problem {first['problem']}: {first['reason']}: {first['text']}"
+        said = f"the first, of problem {first['problem']}: {first['text'].splitlines()[0]}"
         if flags.on_error == "raise":
             raise RunStopped(f"{len(self.failures)} of {rows} rewards failed (--reward.on_error raise); {said}")
         if len(self.failures) > flags.error_limit * rows:

@@ -4,16 +4,16 @@ import pytest
 from conftest import Trained, quickstart, run
 
 REWARD = """
-import time, zlib
+import time
 from pathlib import Path
 
 LOG = Path(__file__).with_name("fates.log")
-RAISES, HANGS = {raises}, {hangs}  # percent
+RAISES, HANGS = {raises}, {hangs}  # every how many calls; 0 never
 
 
 def reward_func(queries, prompts, labels, responses):
-    fate = zlib.crc32(queries[0].encode()) % 100
-    kind = "raise" if fate < RAISES else "hang" if fate < RAISES + HANGS else "score"
+    calls = len(LOG.read_text().split()) if LOG.exists() else 0
+    kind = "hang" if HANGS and calls % HANGS == 50 else "raise" if calls % RAISES == 3 else "score"
     with LOG.open("a") as log:
         log.write(kind + "\\n")
     if kind == "raise":
@@ -35,7 +35,7 @@ def trained(tmp_path, raises: int, hangs: int) -> Trained:
 
 @pytest.fixture(scope="module")
 def stumbling(embedded, tmp_path_factory) -> Trained:
-    done = trained(tmp_path_factory.mktemp("stumbling"), raises=5, hangs=1)
+    done = trained(tmp_path_factory.mktemp("stumbling"), raises=20, hangs=100)
     assert done.code == 0, done.output
     return done
 
@@ -47,9 +47,9 @@ def test_every_failure_is_counted_once(stumbling) -> None:
     fates = (stumbling.folder.parent / "fates.log").read_text().split()
     rows = folder.read("metrics")
     counted = sum(row.get("reward/failed", 0) + row.get("eval_rewards_failed", 0) for row in rows)
-    # One fate more than samples: the trial on the first demonstration, before anything starts.
+    # One call more than samples: the trial on the first demonstration, the fourth call is the first that raises.
     assert len(fates) == 2 * 128 + 2 * 32 + 1
-    assert counted in (len(fates) - fates.count("score"), len(fates) - fates.count("score") - 1) and counted > 0
+    assert counted == fates.count("raise") + fates.count("hang") and fates.count("hang") >= 1
     failures = folder.read("reward_failures")
     assert len(failures) == sum(row.get("reward/failed", 0) for row in rows)
     assert {failure["reason"] for failure in failures} <= {"error", "timeout"}
@@ -64,7 +64,7 @@ def test_the_others_train_and_bring_their_own_metrics(stumbling) -> None:
 
 
 def test_too_many_failures_stop_the_run_with_one_line(embedded, tmp_path) -> None:
-    done = trained(tmp_path, raises=20, hangs=0)
+    done = trained(tmp_path, raises=5, hangs=0)
     assert done.code == 1
     last = [line for line in done.output.splitlines() if line.startswith("openrlhf-prefix: stopped: ")]
     assert len(last) == 1
