@@ -48,5 +48,6 @@ COMPAT: dict[str, dict[str, object]] = {
         "actor.dual_clip": 3.0,
         "actor.entropy_coef": 0.001,
         "prefix.in_entropy": True,
+        "prefix.stop_before_answer": False,  # a prefix may hold all but the last token, the answer included
     },
 }

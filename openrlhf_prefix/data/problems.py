@@ -25,7 +25,7 @@ from openrlhf_prefix.data.files import iterate
 from openrlhf_prefix.data.rows import Columns, Row, parse, refuse
 from openrlhf_prefix.errors import UserError
 
-REFUSE, DROP, TRUNCATE = "refuse", "drop", "truncate"
+REFUSE, DROP = "refuse", "drop"
 # What `counts` of load_problems may hold, in the words of the start-up line.
 LONG_PROMPTS = "long prompts dropped"
 LONG_DROPPED = "long demonstrations dropped"

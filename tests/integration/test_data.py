@@ -162,3 +162,50 @@ def test_an_import_needs_the_memory_of_a_few_rows(tmp_path, suffix) -> None:
     streamed, hoarded = map(float, done.stdout.split())
     print(f"peak memory grew by {streamed:.1f} MB, and by {hoarded:.1f} MB with all rows held")
     assert streamed < {"parquet": 64, "jsonl": 4}[suffix] and hoarded > 90
+
+
+def test_a_run_starts_with_three_samples_and_what_was_left_out(tmp_path, capsys) -> None:
+    """Of 8 problems: one prompt of 40 operations goes (context 96, budget 48), one has no demonstration, 7 stay."""
+    pytest.importorskip("openrlhf")
+    from openrlhf_prefix.data.tiny_model import WarmUp, make_model
+    from openrlhf_prefix.resolve import resolve
+    from openrlhf_prefix.runtime.launch import read_problems
+
+    model = make_model(tmp_path / "model", recipe=WarmUp(steps=1), progress=False)
+    rows = [{"prompt": f"{digit}+2", "answer": "3", "demonstrations": ["1+2=3\n\\boxed{3}"]} for digit in range(8)]
+    rows[1]["prompt"] = "1+" * 40
+    rows[2]["demonstrations"] = []
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = {
+        "actor.model_name_or_path": model,
+        "actor.num_gpus_per_node": 1,
+        "data.prompt_dataset": tmp_path / "set.jsonl",
+        "data.apply_chat_template": "true",
+        "data.long_prompts": "drop",
+        "data.max_len": 96,
+        "eval.dataset": tmp_path / "set.jsonl",
+        "rollout.max_new_tokens": 48,
+        "rollout.batch_size": 4,
+        "train.batch_size": 32,
+        "vllm.num_engines": 1,
+        "run.dir": tmp_path / "run",
+    }
+    train, held_out = read_problems(
+        resolve([word for name, value in flags.items() for word in (f"--{name}", str(value))]).args
+    )
+    printed = capsys.readouterr().out
+    assert [problem.id for problem in train] == ["set-1", *(f"set-{row}" for row in range(3, 9))]
+    assert len(held_out) == 7 and not any(problem.demonstrations for problem in held_out)
+    # Prompt: 3 of the question, 8 of the template. 1 + 2 = 3 and a newline are six tokens, the box three.
+    assert "set-1: prompt 11 tokens; demonstration 9, of which a prefix may have 6" in printed
+    assert "  prefix     1+2=3\\n\n  -- the latest cut --\n  left       \\boxed{3}\n" in printed
+    assert [line.split(":")[0] for line in printed.splitlines() if line.startswith("set-")] == [
+        "set-1",
+        "set-4",
+        "set-5",
+    ]
+    assert "a response stops at: 2 '<|im_end|>'" in printed
+    assert (
+        "7 problems, 6 with demonstrations (1 long prompts dropped, 6 demonstrations capped before their answer); "
+        "7 held out, 1 long prompts dropped"
+    ) in printed

@@ -304,6 +304,7 @@ def test_compat_official_sets_what_the_authors_code_does_and_yields_to_the_user(
         0.001,
     )
     assert values["prefix.in_entropy"] is True and values["hybrid.baseline"] == "plain"
+    assert values["prefix.stop_before_answer"] is False and resolved().prefix.stop_before_answer is True
     own = flags.preset_values({"prefix.compat": "official", "actor.dual_clip": 2.0})
     assert "actor.dual_clip" not in own
     assert flags.preset_values({})["prefix.in_entropy"] is False and "actor.dual_clip" not in flags.preset_values({})
@@ -314,3 +315,10 @@ def test_gspo_averages_rows_whatever_the_preset_says() -> None:
     assert "set hybrid.divisor to seq-mean" in refusal(
         actor__policy_loss_type="gspo", hybrid__preset="rft", hybrid__divisor="constant"
     )
+
+
+@pytest.mark.parametrize("name", ["keep", "demonstration_fraction"])
+@pytest.mark.parametrize("share", [-0.01, 1.01])
+def test_a_share_lies_between_0_and_1(name: str, share: float) -> None:
+    assert refusal(**{f"prefix__{name}": share}) == f"prefix.{name} is {share}: a share lies in [0, 1]"
+    flags.check_flags(resolved(prefix__demonstration_fraction=0.0, prefix__keep=1.0))

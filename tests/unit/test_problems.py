@@ -397,3 +397,21 @@ def test_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
 def test_limits_and_demonstrations_belong_together() -> None:
     with pytest.raises(ValueError, match="1 demonstrations but 0 limits"):
         Problem("p", "s", "a", np.zeros(1), (np.zeros(3),))
+
+
+def test_a_parquet_table_and_a_folder_hold_what_the_lines_hold(tmp_path: Path) -> None:
+    """Chat prompts, several demonstrations, and a row whose list is null."""
+    datasets = pytest.importorskip("datasets")
+    chat = [{"role": "system", "content": "S"}, {"role": "user", "content": "why"}]
+    rows = [good(id="a", prompt=chat, demonstrations=["xy", "zw"]), good(id="b", prompt=chat, demonstrations=None)]
+    table = datasets.Dataset.from_list(rows)
+    table.to_parquet(str(tmp_path / "set.parquet"))
+    table.save_to_disk(str(tmp_path / "set"))
+    names = [write(tmp_path / "set.jsonl", rows), str(tmp_path / "set.parquet"), str(tmp_path / "set")]
+    changed = flags(data__apply_chat_template=True)
+    for name in names:
+        first, second = load_problems(name, changed, LetterTokenizer(), BUDGET, "train")
+        assert (first.id, second.id) == ("a", "b")
+        assert first.prompt_ids.tolist() == ids("s:S;u:why;a:")
+        assert [found.tolist() for found in first.demonstrations] == [ids("xy"), ids("zw")]
+        assert (first.limits, second.demonstrations) == ((1, 1), ())

@@ -5,8 +5,8 @@
     reward_model   {"ground_truth": "3", "style": "rule"}
     data_source    "openr1"          ability, extra_info   not used
 
-Source: the data set's card and github.com/ElliottYan/LUFFY. `extra_info.index` is not unique over published files, so
-that ids are file name and row number.
+Source: public code that reads Elliott/Openr1-Math-46k-8192. Nothing promises that `extra_info.index` is unique, so ids
+are file name and row number.
 """
 
 from typing import Any
