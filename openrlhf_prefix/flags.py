@@ -15,6 +15,7 @@ from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
 from openrlhf_prefix.algorithm.selection import SCOPES
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.reward.answer import FALLBACKS
 
 # OpenRLHF's flag -> our flag, and the name it has for each value of ours. Its own checks run on its names.
 UPSTREAM = {
@@ -88,6 +89,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=2048,
         help="address space of a verifier process, its imports (about 60 MB) included",
     )
+    add("--verifier.fallback", choices=list(FALLBACKS), default="none", help="answer of a response without a box")
 
     group = parser.add_argument_group("run", "the run folder and what is shown")
     add = group.add_argument
