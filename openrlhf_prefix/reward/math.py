@@ -80,8 +80,13 @@ class MathVerifier:
         """One Score per response, in order; answers are the golds. Keeps all workers busy."""
         if len(responses) != len(answers):
             raise ValueError(f"{len(responses)} responses but {len(answers)} answers: pass one gold per response")
+        # what needs no worker is settled first, without the cost of a thread each
+        settled = [self._settle(response, answer) for response, answer in zip(responses, answers, strict=True)]
         with ThreadPoolExecutor(self.workers) as threads:
-            return list(threads.map(self.score_one, responses, answers))
+            asked = threads.map(self._ask, [pair for pair in settled if not isinstance(pair, Score)])
+            scores = [found if isinstance(found, Score) else next(asked) for found in settled]
+        self._count(scores)
+        return scores
 
     def score_one(self, response: str, answer: str) -> Score:
         """The Score of one response against the gold `answer` (bare LaTeX, or itself in a box).
@@ -89,12 +94,9 @@ class MathVerifier:
         Raises:
             TypeError: either is no string. That is an error of the caller, not a wrong answer.
         """
-        for name, text in (("response", response), ("answer", answer)):
-            if not isinstance(text, str):
-                raise TypeError(f"{name} is a {type(text).__name__}, not a string: pass the text itself")
-        score = self._score(response, answer)
-        with self._lock:
-            self._counts[score.reason] += 1
+        found = self._settle(response, answer)
+        score = found if isinstance(found, Score) else self._ask(found)
+        self._count([score])
         return score
 
     def counts(self) -> dict[str, int]:
@@ -103,21 +105,30 @@ class MathVerifier:
             counts, self._counts = self._counts, Counter()
         return dict(counts)
 
-    def _score(self, response: str, gold: str) -> Score:
+    def _count(self, scores: list[Score]) -> None:
+        with self._lock:
+            self._counts.update(score.reason for score in scores)
+
+    def _settle(self, response: str, gold: str) -> Score | tuple[str, str]:
+        """The Score where no worker is needed, else the (gold, answer) to ask one for."""
+        for name, text in (("response", response), ("answer", gold)):
+            if not isinstance(text, str):
+                raise TypeError(f"{name} is a {type(text).__name__}, not a string: pass the text itself")
         answer = (extract_answer(response, self.fallback) or "").strip()
         gold = (extract_boxed(gold) or gold).strip()
         if not answer:
             return Score(0.0, "no_answer")
-        if answer == gold:  # most right answers end here, without sympy
+        if answer == gold:  # most right answers end here
             return Score(1.0, "equal")
         if too_complex(answer) or too_complex(gold):
             return Score(0.0, "unparseable")
         aligned = units.align(gold, answer)
         equal = fast.compare(*aligned) if aligned else False
-        if equal is not None:
-            return Score(float(equal), "equal" if equal else "different")
+        return aligned if equal is None else Score(float(equal), "equal" if equal else "different")
+
+    def _ask(self, pair: tuple[str, str]) -> Score:
         try:
-            return self._cached_judge(*aligned)
+            return self._cached_judge(*pair)
         except WorkerLost as lost:
             return Score(0.0, lost.reason)
 
