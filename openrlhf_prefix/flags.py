@@ -14,6 +14,7 @@ from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
 from openrlhf_prefix.algorithm.selection import SCOPES
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.reward.answer import FALLBACKS
 
 # OpenRLHF's flag -> our flag, and the name it has for each value of ours. Its own checks run on its names.
 UPSTREAM = {
@@ -107,6 +108,7 @@ def _add_verifier(parser: argparse.ArgumentParser) -> None:
         default=2048,
         help="address space of a verifier process, its imports (about 60 MB) included",
     )
+    add("--verifier.fallback", choices=list(FALLBACKS), default="none", help="answer of a response without a box")
 
 
 def _add_reward(parser: argparse.ArgumentParser) -> None:

@@ -2,9 +2,9 @@ r"""Score of a response: 1 when its boxed answer equals the gold answer as mathe
 
     score_one(r"... so it is \boxed{\frac{1}{2}}.", "0.5") == Score(1.0, "equal")
 
-    equal, different   math-verify's verdict
-    no_answer          no closed, non-empty box after the thinking
-    unparseable        past the limits of answer.py, or math-verify cannot read it (or the gold)
+    equal, different   verdict of fast.py on plain numbers and words, of math-verify on all else
+    no_answer          no closed, non-empty box after the thinking, and no fallback found anything
+    unparseable        it or the gold is past the limits of answer.py, or math-verify cannot read it
     timeout, crash, memory   the worker was late, died, or hit its memory limit
 
 Everything but "equal" is worth 0. Log counts(): many a "timeout" is a machine too small, not a model too weak.
@@ -19,7 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
-from openrlhf_prefix.reward.answer import extract_boxed, too_complex
+from openrlhf_prefix.reward import fast, units
+from openrlhf_prefix.reward.answer import FALLBACKS, extract_answer, extract_boxed, too_complex
 from openrlhf_prefix.reward.pool import WorkerLost, WorkerPool
 
 ADVICE = (
@@ -42,14 +43,24 @@ class Score:
 class MathVerifier:
     """Judges answers in `workers` processes at once (one more is kept warm), each answer within `timeout` seconds.
 
-    The processes start at the first answer that needs one and belong to the process that started them. Every method
+    `fallback` says what counts as the answer of a response without a box: "none", "last_number" or "last_line". The
+    processes start at the first answer that needs one and belong to the process that started them. Every method
     may be called from many threads at once.
     """
 
-    def __init__(self, workers: int = 2, timeout: float = 5.0, memory_mb: int = 2048, cache_size: int = 65536) -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        timeout: float = 5.0,
+        memory_mb: int = 2048,
+        fallback: str = "none",
+        cache_size: int = 65536,
+    ) -> None:
         if workers < 1 or timeout <= 0:
             raise ValueError(f"workers={workers}, timeout={timeout}: one worker and a positive time are the least")
-        self.workers, self.timeout, self.memory_mb = workers, timeout, memory_mb
+        if fallback not in FALLBACKS:
+            raise ValueError(f"fallback={fallback!r}: choose one of {', '.join(FALLBACKS)}")
+        self.workers, self.timeout, self.memory_mb, self.fallback = workers, timeout, memory_mb, fallback
         self._cached_judge = lru_cache(maxsize=cache_size)(self._judge)
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -69,14 +80,23 @@ class MathVerifier:
         """One Score per response, in order; answers are the golds. Keeps all workers busy."""
         if len(responses) != len(answers):
             raise ValueError(f"{len(responses)} responses but {len(answers)} answers: pass one gold per response")
+        # what needs no worker is settled first, without the cost of a thread each
+        settled = [self._settle(response, answer) for response, answer in zip(responses, answers, strict=True)]
         with ThreadPoolExecutor(self.workers) as threads:
-            return list(threads.map(self.score_one, responses, answers))
+            asked = threads.map(self._ask, [pair for pair in settled if not isinstance(pair, Score)])
+            scores = [found if isinstance(found, Score) else next(asked) for found in settled]
+        self._count(scores)
+        return scores
 
     def score_one(self, response: str, answer: str) -> Score:
-        """The Score of one response against the gold `answer` (bare LaTeX, or itself in a box)."""
-        score = self._score(response, answer)
-        with self._lock:
-            self._counts[score.reason] += 1
+        """The Score of one response against the gold `answer` (bare LaTeX, or itself in a box).
+
+        Raises:
+            TypeError: either is no string. That is an error of the caller, not a wrong answer.
+        """
+        found = self._settle(response, answer)
+        score = found if isinstance(found, Score) else self._ask(found)
+        self._count([score])
         return score
 
     def counts(self) -> dict[str, int]:
@@ -85,17 +105,30 @@ class MathVerifier:
             counts, self._counts = self._counts, Counter()
         return dict(counts)
 
-    def _score(self, response: str, gold: str) -> Score:
-        answer = (extract_boxed(response) or "").strip()
+    def _count(self, scores: list[Score]) -> None:
+        with self._lock:
+            self._counts.update(score.reason for score in scores)
+
+    def _settle(self, response: str, gold: str) -> Score | tuple[str, str]:
+        """The Score where no worker is needed, else the (gold, answer) to ask one for."""
+        for name, text in (("response", response), ("answer", gold)):
+            if not isinstance(text, str):
+                raise TypeError(f"{name} is a {type(text).__name__}, not a string: pass the text itself")
+        answer = (extract_answer(response, self.fallback) or "").strip()
         gold = (extract_boxed(gold) or gold).strip()
         if not answer:
             return Score(0.0, "no_answer")
-        if answer == gold:  # most right answers end here, without sympy
+        if answer == gold:  # most right answers end here
             return Score(1.0, "equal")
-        if too_complex(answer):
+        if too_complex(answer) or too_complex(gold):
             return Score(0.0, "unparseable")
+        aligned = units.align(gold, answer)
+        equal = fast.compare(*aligned) if aligned else False
+        return aligned if equal is None else Score(float(equal), "equal" if equal else "different")
+
+    def _ask(self, pair: tuple[str, str]) -> Score:
         try:
-            return self._cached_judge(gold, answer)
+            return self._cached_judge(*pair)
         except WorkerLost as lost:
             return Score(0.0, lost.reason)
 

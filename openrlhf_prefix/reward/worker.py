@@ -26,24 +26,37 @@ def load_judge() -> Judge:
     """Import math-verify (a second), fix its configuration and prove that it works before the first request."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
+    from openrlhf_prefix.reward.notation import imaginary, plain, solution_sets
+
     config = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
 
     def read(latex: str) -> list[Any]:
         # "first_match": the box as a whole or nothing, never a number picked out of a box that does not parse.
-        boxed = f"\\boxed{{{latex}}}"
+        boxed = f"\\boxed{{{plain(latex)}}}"
         found = parse(boxed, config, extraction_mode="first_match", parsing_timeout=None, raise_on_error=True)
         return sorted(found, key=lambda item: not isinstance(item, str))  # equal strings settle it without sympy
 
+    def same(golds: list[Any], answers: list[Any]) -> bool:
+        # Not symmetric: the gold goes first. verify(5, "x = 5") holds, verify("x + 1 = 5", 5) does not.
+        return verify(golds, answers, timeout_seconds=None, raise_on_error=True)
+
     def judge(gold: str, answer: str) -> str:
         golds, answers = read(gold), read(answer)
-        # Not symmetric: the gold goes first. verify(5, "x = 5") holds, verify("x + 1 = 5", 5) does not.
-        if verify(golds, answers, timeout_seconds=None, raise_on_error=True):
+        if same(golds, answers):
+            return "equal"
+        sides = imaginary(golds), imaginary(answers)
+        if any(a is not b for a, b in zip(golds + answers, sides[0] + sides[1], strict=True)) and same(*sides):
+            return "equal"
+        solutions = solution_sets(golds, answers)
+        if solutions and same(*solutions):
             return "equal"
         both_parsed = all(any(not isinstance(item, str) for item in side) for side in (golds, answers))
         return "different" if both_parsed else "unparseable"
 
-    if judge(r"\frac{1}{2}", "0.5") != "equal":  # e.g. the antlr4 runtime of another package: every parse fails
-        raise RuntimeError("math-verify is installed but does not find 1/2 equal to 0.5")
+    # It fails with e.g. the antlr4 runtime of another package. The first simplification also loads much of sympy,
+    # which would otherwise come off the time of the first request.
+    if judge("x+x", "2x") != "equal":
+        raise RuntimeError("math-verify is installed but does not find x + x equal to 2x")
     return judge
 
 

@@ -18,7 +18,7 @@ from openrlhf_prefix import pins
 
 OK, WRONG, SKIPPED = "ok", "WRONG", "not checked"
 LOG_PROB_TOLERANCE = 0.02  # mean absolute difference of engine and actor on sampled tokens, in bf16
-BOMB = r"\boxed{9^{9^{9^9}}}"
+BOMB = r"\boxed{(10^9)!}"  # no literal factorial: that would be refused before it reaches a worker
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def verifier() -> Finding:
     from openrlhf_prefix.reward import MathVerifier
 
     with MathVerifier(workers=1, timeout=5.0) as verify:
-        scores = verify.score([r"\boxed{\frac{2}{4}}", r"\boxed{3}", BOMB], ["1/2", "4", "7"])
+        scores = verify.score([r"\boxed{2\sqrt{2}}", r"\boxed{x+1}", BOMB], [r"\sqrt{8}", "x", "7"])
     values, reasons = [score.value for score in scores], [score.reason for score in scores]
-    detail = f"2/4 = 1/2: {reasons[0]}; 3 = 4: {reasons[1]}; 9^9^9^9: {reasons[2]}"
+    detail = f"2 sqrt(2) = sqrt(8): {reasons[0]}; x+1 = x: {reasons[1]}; (10^9)!: {reasons[2]}"
     if values == [1.0, 0.0, 0.0]:
         return Finding("math-verify", OK, detail)
     return Finding("math-verify", WRONG, detail, "bash scripts/setup.sh installs the pinned math-verify")

@@ -16,6 +16,7 @@ from openrlhf_prefix.data.problems import Problem, load_problems
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
 from openrlhf_prefix.reward import MathVerifier
+from openrlhf_prefix.reward.answer import FALLBACKS
 from openrlhf_prefix.runtime import platform
 from openrlhf_prefix.runtime.preflight import load_tokenizer
 
@@ -60,7 +61,7 @@ def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokeniz
     ]
     prompts = [{"prompt_token_ids": problem.prompt_ids.tolist()} for problem, _ in slots]
     texts = [output.outputs[0].text for output in engine.generate(prompts, params)]
-    with MathVerifier() as verifier:
+    with MathVerifier(fallback=options.fallback) as verifier:
         scores = verifier.score(texts, [problem.answer for problem, _ in slots])
     values = [score.value for score in scores]
     return [values[start : start + options.samples] for start in range(0, len(values), options.samples)]
@@ -79,6 +80,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--gpu_memory_utilization", type=float, default=0.8)
     parser.add_argument("--input_key", default="prompt")
     parser.add_argument("--label_key", default="answer")
+    parser.add_argument("--fallback", choices=list(FALLBACKS), default="none", help="answer of a text without a box")
     parser.add_argument("--no_chat_template", action="store_true", help="send the prompt as it is")
     options = parser.parse_args(argv)
     if options.samples < 1 or options.max_new_tokens < 1:

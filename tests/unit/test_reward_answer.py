@@ -5,7 +5,7 @@ import time
 import pytest
 
 from openrlhf_prefix.reward import extract_boxed
-from openrlhf_prefix.reward.answer import too_complex
+from openrlhf_prefix.reward.answer import extract_answer, too_complex
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,89 @@ def test_an_answer_is_refused_just_past_each_limit_and_not_at_it() -> None:
     assert not too_complex("([{" * 16 + ")]}" * 16) and too_complex("([{" * 17 + ")]}" * 17)
     assert not too_complex("7" * 300 + "," + "7" * 300) and too_complex("7" * 301)
     assert not too_complex("{1}" * 300)  # 300 brackets side by side are one deep
+
+
+def test_a_list_of_more_than_200_items_is_refused() -> None:
+    """n items have n - 1 separators; the columns and rows of a matrix are separators too."""
+    assert not too_complex(",".join("1" * 200)) and too_complex(",".join("1" * 201))
+    assert too_complex(r"\begin{pmatrix}" + r"\\".join(["1&1&1&1&1&1&1&1&1&1&1&1&1&1&1"] * 14) + r"\end{pmatrix}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "huge"),
+    [
+        ("2^{1000000}", False),
+        ("2^{1000001}", True),
+        ("7^123456789", True),
+        ("2^{2^{2^{2}}}", False),  # 65536
+        ("2^{2^{2^{2^{2}}}}", False),  # 2^65536: a tower one higher, and still quick
+        ("2^{2^{2^{2^{2^{2}}}}}", True),  # its exponent has 19729 digits
+        ("9^{9^{9}}", True),  # 9^9 = 387 420 489
+        ("1^{99999999}", False),
+        ("1^{9^{9^{9}}}", True),  # its exponent is worked out first
+        ("5 ^ { 0^{99999999} }", False),
+        ("x^{10000000}", False),  # no number is worked out
+        ("99999!", False),
+        ("100000!", True),
+        ("{100000} !", True),
+        (r"\binom{1000000}{2}", False),
+        (r"\binom{1000000}{500000}", True),
+        (r"\dbinom{ 10000000 }{ 5000000 }", True),
+    ],
+)
+def test_a_literal_power_factorial_or_binomial_is_refused_when_it_is_huge(answer: str, huge: bool) -> None:
+    """Limits: exponent 10^6, n! below n = 10^5, binomials below n = 10^6 or k = 10^4."""
+    assert too_complex(answer) is huge
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("it makes 42.", "42"),
+        ("first 1, then 1,234.5, done", "1,234.5"),
+        ("between 3 and -7", "-7"),
+        ("10-3", "3"),  # this minus is no sign
+        ("x=-3", "-3"),
+        ("so 3/4 of them", "3/4"),
+        (r"so $-\frac{3}{4}$ of them", r"-\frac{3}{4}"),
+        (r"about 12.5\% more", r"12.5\%"),
+        ("5, 6, ", "6"),
+        ("none", None),
+        ("", None),
+        ("<think>1</think> 2", "2"),
+        ("<think>1</think> none", None),
+        ("<think>1 2", None),  # still thinking
+        (r"\boxed{41}, not 42", "41"),
+        (r"42 and \boxed{4", None),  # the box was cut off: 42 is not the answer
+    ],
+)
+def test_the_last_number_is_the_answer_of_a_text_without_a_box(text: str, number: str | None) -> None:
+    assert extract_answer(text, "last_number") == number
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("It follows.\nx = 3\n\n", "x = 3"),
+        ("It follows.\n**Answer: x = 3**", "x = 3"),
+        ("the final answer is $42$", "$42$"),
+        ("one line", "one line"),
+        ("\n \n", None),
+    ],
+)
+def test_the_last_line_without_its_label_is_the_answer_of_a_text_without_a_box(text: str, line: str | None) -> None:
+    assert extract_answer(text, "last_line") == line
+
+
+def test_without_a_fallback_only_a_box_is_an_answer() -> None:
+    assert extract_answer("42") is None
+    assert extract_answer(r"\boxed{42}") == "42"
+
+
+def test_gates_and_fallbacks_take_linear_time_on_a_megabyte() -> None:
+    start = time.monotonic()
+    for text in ("1" * 1_000_000, "1," * 500_000, "- " * 500_000, "\n" * 1_000_000, "answer " * 150_000):
+        for fallback in ("last_number", "last_line"):
+            extract_answer(text, fallback)
+        too_complex(text)
+    assert time.monotonic() - start < 10
