@@ -321,4 +321,4 @@ def test_gspo_averages_rows_whatever_the_preset_says() -> None:
 @pytest.mark.parametrize("share", [-0.01, 1.01])
 def test_a_share_lies_between_0_and_1(name: str, share: float) -> None:
     assert refusal(**{f"prefix__{name}": share}) == f"prefix.{name} is {share}: a share lies in [0, 1]"
-    flags.check_flags(resolved(prefix__demonstration_fraction=0.0, prefix__keep=1.0))
+    checks.check_flags(resolved(prefix__demonstration_fraction=0.0, prefix__keep=1.0))
