@@ -165,7 +165,7 @@ class PrefixController(undecorated(PPOTrainer)):
             logs[f"eval_{source}_pass{size}"] = pass_at_k(counts, size, size)
         self.evaluations[global_step] = logs
         truncated = sum(bool(sample.truncated) for sample in samples) / len(samples)
-        failed = float(len(self.samples_generator.failures))
+        failed = float(sum(bool(sample.info["reward_failed"]) for sample in samples))
         extra = {
             "eval_truncated_rate": truncated,
             "eval_rewards_failed": failed,
