@@ -96,6 +96,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data", "beside OpenRLHF's own data flags")
     group.add_argument("--data.long_prompts", choices=LONG_PROMPTS, default="refuse", help="those above the context")
 
+    group = parser.add_argument_group("rollout", "beside OpenRLHF's own rollout flags")
+    add = group.add_argument
+    add("--rollout.stop_strings", nargs="*", default=[], help="a response ends with one of these, which it keeps")
+    add("--rollout.stop_token_ids", nargs="*", type=int, default=[], help="beside those of tokenizer and model")
+
 
 def _add_verifier(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("verifier", "the built-in math-verify reward")

@@ -20,16 +20,19 @@ SAMPLES = 3
 SHOWN = 90  # characters of each part
 
 
-def report(problems: Sequence[Problem], tokenizer: Any, stop_ids: Sequence[int]) -> str:
+def report(
+    problems: Sequence[Problem], tokenizer: Any, stop_ids: Sequence[int], stop_strings: Sequence[str] = ()
+) -> str:
     """The text of the start-up report: problems with a usable demonstration first in the file, then the stop ids.
 
     Args:
         stop_ids: ids at which the engine ends a response; their text is shown beside them.
+        stop_strings: texts at which it ends one.
     """
     shown = [problem for problem in problems if any(problem.limits)][:SAMPLES]
     lines = [line for problem in shown for line in _sample(problem, tokenizer)]
-    stops = ", ".join(f"{index} {tokenizer.decode([index])!r}" for index in stop_ids)
-    return "\n".join([*lines, f"a response stops at: {stops}"])
+    stops = [f"{index} {tokenizer.decode([index])!r}" for index in stop_ids] + [repr(text) for text in stop_strings]
+    return "\n".join([*lines, f"a response stops at: {', '.join(stops)}"])
 
 
 def _sample(problem: Problem, tokenizer: Any) -> list[str]:

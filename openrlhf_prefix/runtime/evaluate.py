@@ -55,6 +55,9 @@ def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokeniz
         SamplingParams(
             temperature=options.temperature,
             max_tokens=options.max_new_tokens,
+            stop=options.stop_strings or None,
+            stop_token_ids=options.stop_token_ids or None,
+            include_stop_str_in_output=True,
             seed=request_seed(options.seed, EVALUATION, problem.id, slot),
         )
         for problem, slot in slots
@@ -75,6 +78,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--max_new_tokens", type=int, default=64)
     parser.add_argument("--max_len", type=int, default=128)
+    parser.add_argument("--stop_strings", nargs="*", default=[], help="as --rollout.stop_strings of the run")
+    parser.add_argument("--stop_token_ids", nargs="*", type=int, default=[], help="as --rollout.stop_token_ids")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--tensor_parallel_size", type=int, default=1)
     parser.add_argument("--gpu_memory_utilization", type=float, default=0.8)

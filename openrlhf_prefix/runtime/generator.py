@@ -76,6 +76,9 @@ class PrefixSamplesGenerator(SamplesGenerator):
             max_tokens=self.budget,
             min_tokens=1,
             skip_special_tokens=False,
+            stop=self.args.rollout.stop_strings or None,
+            stop_token_ids=self.args.rollout.stop_token_ids or None,
+            include_stop_str_in_output=True,
             logprobs=0 if self.args.algo.advantage.is_correction_level != "off" else None,
         )
 

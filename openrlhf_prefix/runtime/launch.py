@@ -101,7 +101,8 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
         )
     if warning := try_reward(args, tokenizer, train_set[0]):
         print(f"warning: {warning}", flush=True)
-    print(samples.report(train_set, tokenizer, stop_ids(args.actor.model_name_or_path, tokenizer)), flush=True)
+    stops = stop_ids(args, tokenizer)
+    print(samples.report(train_set, tokenizer, stops, args.rollout.stop_strings), flush=True)
     dropped = f", {left_out[LONG_PROMPTS]} {LONG_PROMPTS}" if left_out[LONG_PROMPTS] else ""
     print(f"{samples.counts_line(train_set, counts)}; {len(held_out)} held out{dropped}", flush=True)
     return train_set, held_out

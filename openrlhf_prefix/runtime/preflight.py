@@ -47,16 +47,16 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
     return tokenizer
 
 
-def stop_ids(name: str, tokenizer: Any) -> list[int]:
-    """Ids at which vLLM ends a response: the tokenizer's eos, and those of the model's generation_config."""
+def stop_ids(args: SimpleNamespace, tokenizer: Any) -> list[int]:
+    """Ids at which a response ends: the tokenizer's eos, those of the model's generation_config, and the flags'."""
     from transformers import GenerationConfig
 
     try:
-        found = GenerationConfig.from_pretrained(name).eos_token_id
+        found = GenerationConfig.from_pretrained(args.actor.model_name_or_path).eos_token_id
     except OSError:  # a model without that file: vLLM then knows the tokenizer's alone
         found = None
     more = found if isinstance(found, list) else [] if found is None else [found]
-    return list(dict.fromkeys([tokenizer.eos_token_id, *more]))
+    return list(dict.fromkeys([tokenizer.eos_token_id, *more, *args.rollout.stop_token_ids]))
 
 
 def _first_line(error: Exception) -> str:

@@ -70,3 +70,13 @@ def test_too_many_failures_stop_the_run_with_one_line(embedded, tmp_path) -> Non
     assert len(last) == 1
     assert "of 128 rewards failed" in last[0] and "--reward.error_limit 0.1" in last[0]
     assert "ValueError: the judge is out for lunch" in last[0]
+
+
+def test_a_reward_model_scores_the_batch(embedded, tmp_path) -> None:
+    """The base model with a fresh value head: rewards are arbitrary numbers, finite, and different from row to row."""
+    model = ("--reward.model_name_or_path", ".cache/quickstart/model", "--reward.num_gpus_per_node", 1)
+    flags = ("--data.max_samples", 16, "--ckpt.save_steps", -1, "--eval.dataset", "")
+    done = Trained(run(*quickstart(tmp_path / "run", *flags, *model)), tmp_path / "run")
+    assert done.code == 0, done.output
+    (row,) = done.metrics()
+    assert row["rollout/reward_std"] > 0 and row["reward/failed"] == 0 and row["actor_grad_norm"] > 0

@@ -14,6 +14,7 @@ platform.choose().install()
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
 from openrlhf_prefix.runtime import batches  # noqa: E402
+from openrlhf_prefix.runtime.actor_trainer import prefix_mask_of  # noqa: E402
 
 
 def row(number: int, length: int) -> Experience:
@@ -85,3 +86,19 @@ def test_static_micro_batches_keep_the_rest(micro: int, sizes: list[list[int]], 
     plan = batches.micro_batches(ROWS[:6], args, None)
     assert [[len(batch) for batch in step] for step in plan] == sizes
     assert numbers(sum(sum(plan, []), [])) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (0, [0, 0, 0, 0, 0, 0]),
+        (1, [0, 0, 1, 0, 0, 0]),
+        (2, [0, 0, 1, 1, 0, 0]),
+        (3, [0, 0, 1, 1, 1, 0]),  # the whole response
+        (9, [0, 0, 1, 1, 1, 0]),  # never past it
+    ],
+)
+def test_the_prefix_mask_at_its_boundaries(length: int, expected: list[int]) -> None:
+    """Action tokens on the grid of tokens 1..6: prompt, prompt, three of the response, padding."""
+    one = Experience(action_mask=torch.tensor([[0, 0, 1, 1, 1, 0]]), info={"prefix_length": torch.tensor([length])})
+    assert prefix_mask_of(one).int().tolist() == [expected]

@@ -31,3 +31,12 @@ def test_a_request_starts_from_the_tokens_before_the_limit(limit: int, length: i
     assert prefixed.prefix_ids == list(range(100, 100 + length))
     assert prefixed.max_tokens == 30 - length
     assert not PrefixSamplesGenerator._request(maker, problem, 1, evaluating=True).prefix_ids
+
+
+def test_stops_reach_the_engine() -> None:
+    rollout = SimpleNamespace(stop_strings=["\n\n", "Question:"], stop_token_ids=[7])
+    args = SimpleNamespace(rollout=rollout, algo=SimpleNamespace(advantage=SimpleNamespace(is_correction_level="off")))
+    maker = SimpleNamespace(budget=30, args=args)
+    params = PrefixSamplesGenerator._sampling_params(maker, {"temperature": 1.0, "top_p": 1.0})
+    assert params.stop == ["\n\n", "Question:"] and params.stop_token_ids == [7]
+    assert params.include_stop_str_in_output  # what the policy wrote is trained, the stop included
