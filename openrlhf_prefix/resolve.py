@@ -105,7 +105,7 @@ def _fill(flat: dict[str, Any], config_path: str | None) -> None:
 
 def _absolute(names: str | None) -> str | None:
     """Comma-separated names with every existing local path made absolute: workers run in other folders."""
-    if names is None:
+    if not names:  # an empty text takes a flag of the config file back
         return None
     parts = (
         str(Path(part).expanduser().absolute()) if Path(part).expanduser().exists() else part
