@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from openrlhf_prefix.algorithm.imitation import POLICY
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import data_parallel_ranks, make_sampler
+from openrlhf_prefix.flags import data_parallel_ranks, make_sampler, prefixed_rows
 
 
 def check_flags(args: argparse.Namespace) -> None:
@@ -16,7 +17,7 @@ def check_flags(args: argparse.Namespace) -> None:
     for name, share in (("keep", args.prefix.keep), ("demonstration_fraction", args.prefix.demonstration_fraction)):
         if not 0.0 <= share <= 1.0:
             raise UserError(f"prefix.{name} is {share}: a share lies in [0, 1]")
-    group, prefixed = args.rollout.n_samples_per_prompt, args.prefix.prefixed_per_group
+    group, prefixed = args.rollout.n_samples_per_prompt, prefixed_rows(args)
     if args.hybrid.baseline == "plain" and prefixed == group:
         raise UserError(
             f"hybrid.baseline plain needs a plain row in every group, but all {group} are prefixed: lower "
@@ -34,6 +35,7 @@ def check_flags(args: argparse.Namespace) -> None:
             f"train.batch_size {args.train.batch_size}: the last optimizer step would be cut short; change one of them"
         )
     _check_batch(args)
+    _check_method(args)
     _check_unsupported(args)
 
 
@@ -48,6 +50,32 @@ def _check_batch(args: argparse.Namespace) -> None:
         )
 
 
+def _check_method(args: argparse.Namespace) -> None:
+    """The method's own flags fit together."""
+    flags, prefixed = args.hybrid, prefixed_rows(args)
+    if flags.demonstration == "whole" and prefixed == args.rollout.n_samples_per_prompt > 1:
+        raise UserError(
+            f"every row of a group of {prefixed} would be a whole demonstration, the same one {prefixed} times: set "
+            "rollout.n_samples_per_prompt to 1"
+        )
+    if flags.demonstration == "whole" and args.prefix.long_demonstrations == "truncate":
+        raise UserError(
+            "prefix.long_demonstrations truncate leaves demonstrations without their end, and hybrid.demonstration "
+            "whole trains them to it: use drop"
+        )
+    if flags.imitation not in (POLICY, "luffy") and args.prefix.keep not in (0.0, 1.0):
+        raise UserError(
+            f"hybrid.imitation {flags.imitation} trains all demonstration tokens, prefix.keep {args.prefix.keep} a "
+            "share of them: set prefix.keep to 1"
+        )
+    for name in ("imitation_coef", "imitation_end"):
+        value = getattr(flags, name)
+        if value < 0 or (flags.convex and value > 1):
+            raise UserError(f"hybrid.{name} is {value}: give 0 or more, and at most 1 with hybrid.convex")
+    if flags.imitation_steps is not None and flags.imitation_steps < 1:
+        raise UserError(f"hybrid.imitation_steps is {flags.imitation_steps}: give at least 1 step")
+
+
 def _check_unsupported(args: argparse.Namespace) -> None:
     if args.train.async_enable:
         raise UserError(
@@ -56,7 +84,7 @@ def _check_unsupported(args: argparse.Namespace) -> None:
         )
     if args.data.max_images_per_prompt > 0:
         raise UserError("data.max_images_per_prompt: prefix rollouts are text only; leave it at 0")
-    if args.actor.policy_loss_type != "ppo" and args.prefix.prefixed_per_group:
+    if args.actor.policy_loss_type != "ppo" and prefixed_rows(args):
         raise UserError(
             f"actor.policy_loss_type {args.actor.policy_loss_type} has no definition for prefix tokens: use ppo, or "
             "set prefix.prefixed_per_group to 0"

@@ -8,8 +8,9 @@ import argparse
 from collections.abc import Mapping
 
 from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS
+from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.losses import DIVISORS
-from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
+from openrlhf_prefix.algorithm.presets import ALL, COMPAT, PRESETS
 from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
 from openrlhf_prefix.algorithm.selection import SCOPES
@@ -30,6 +31,8 @@ UPSTREAM = {
     ),
     "actor.loss_agg_mode": ("hybrid.divisor", {"token-mean": "token-mean", "seq-mean": "seq-mean-token-mean"}),
 }
+DEMONSTRATIONS = ("prefix", "whole")
+MEANS = ("policy", "tokens")
 ON_ERROR = ("mask", "zero", "raise")
 LONG_PROMPTS = ("refuse", "drop")
 LONG_DEMONSTRATIONS = ("refuse", "drop", "truncate")
@@ -56,6 +59,19 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add("--hybrid.estimator", choices=ESTIMATORS, default=None, help="group advantage (default: the preset's)")
     add("--hybrid.baseline", choices=BASELINES, default=None, help="rows that form the baseline (default: preset)")
     add("--hybrid.divisor", choices=DIVISORS, default=None, help="divisor of the loss (default: the preset's)")
+    add(
+        "--hybrid.demonstration",
+        choices=DEMONSTRATIONS,
+        default=None,
+        help="rows start from a prefix, or are the whole",
+    )
+    add("--hybrid.imitation", choices=[POLICY, *IMITATION], default=None, help="what demonstration tokens train with")
+    add("--hybrid.imitation_coef", type=float, default=None, help="weight of that term at the first step")
+    add("--hybrid.imitation_end", type=float, default=None, help="weight at imitation_steps, by a cosine")
+    add("--hybrid.imitation_steps", type=int, default=None, help="steps until then (default: the steps of the run)")
+    add("--hybrid.imitation_mean", choices=MEANS, default=None, help="its divisor: the policy's, or its own tokens")
+    add("--hybrid.convex", type=boolean, default=None, help="the policy's term has 1 - imitation weight")
+    add("--hybrid.clip", type=boolean, default=None, help="PPO-clip at all (default: the preset's)")
     add("--hybrid.clip_prefix", type=boolean, default=None, help="PPO-clip on prefix tokens too (default: preset)")
 
 
@@ -154,6 +170,13 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
         "hybrid.baseline": preset.baseline,
         "hybrid.divisor": preset.divisor,
         "hybrid.clip_prefix": preset.clip_prefix,
+        "hybrid.clip": preset.clip,
+        "hybrid.demonstration": preset.demonstration,
+        "hybrid.imitation": preset.imitation,
+        "hybrid.imitation_coef": preset.imitation_coef,
+        "hybrid.imitation_end": preset.imitation_end,
+        "hybrid.imitation_mean": preset.imitation_mean,
+        "hybrid.convex": preset.convex,
         "prefix.prefixed_per_group": preset.prefixed_per_group,
         "prefix.keep": preset.keep,
         "prefix.in_entropy": False,
@@ -167,6 +190,8 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
     values = {name: value for name, value in values.items() if name not in explicit}
     ours, names = UPSTREAM["algo.advantage.estimator"]
     values["algo.advantage.estimator"] = names.get(str(explicit.get(ours, values.get(ours))))
+    if int(str(explicit.get("rollout.n_samples_per_prompt", 8))) == 1:
+        values["algo.advantage.estimator"] = "reinforce"  # OpenRLHF has no group of one for the others
     return values
 
 
@@ -198,10 +223,24 @@ def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
     return PrefixSampler(
         schedule,
         group_size=args.rollout.n_samples_per_prompt,
-        prefixed_per_group=args.prefix.prefixed_per_group,
+        prefixed_per_group=prefixed_rows(args),
+        whole=args.hybrid.demonstration == "whole",
         min_tokens=args.prefix.min_tokens,
         seed=args.train.seed,
     )
+
+
+def prefixed_rows(args: argparse.Namespace) -> int:
+    """Rows of a group that start from a demonstration; `args` is nested."""
+    rows = args.prefix.prefixed_per_group
+    return args.rollout.n_samples_per_prompt if rows == ALL else rows
+
+
+def imitation_coef(args: argparse.Namespace, step: int, total_steps: int) -> float:
+    """Weight of the imitation term at a rollout step >= 0; `args` is nested."""
+    flags = args.hybrid
+    moved = SHAPES["cosine"](min(step / (flags.imitation_steps or total_steps), 1.0))
+    return flags.imitation_coef + (flags.imitation_end - flags.imitation_coef) * moved
 
 
 def data_parallel_ranks(args: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
 """The loss of one micro-batch: every term over its own tokens, every divisor that of the whole optimizer step.
 
-    loss = policy + kl_coef * KL - entropy_coef * entropy
+    loss = policy_coef * policy + imitation_coef * imitation + kl_coef * KL - entropy_coef * entropy
 
     policy     sampled and selected prefix tokens (losses.py), weighted where engine and trainer differ (mismatch.py)
+    imitation  prefix tokens, where they are not trained like sampled ones (imitation.py)
     KL         of the sampled tokens to the reference model; of prefix tokens too with `kl_on_prefix`
     entropy    of the sampled tokens; of prefix tokens too with `entropy_on_prefix`
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
+from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.losses import clipped_tokens, policy_loss_per_token, reduce_loss, sequence_log_ratio
 from openrlhf_prefix.algorithm.mismatch import mismatch_weights
 
@@ -68,12 +70,17 @@ class HybridLoss:
     clip_high: float = 0.2
     dual_clip: float | None = None
     clip_prefix: bool = True
+    imitation: str = POLICY  # what prefix tokens train with: POLICY, or a row of imitation.IMITATION
+    imitation_mean: str = "policy"  # divisor of the imitation term: the policy's, or the step's prefix "tokens"
+    convex: bool = False  # policy_coef = 1 - imitation_coef
     entropy_coef: float | None = None  # None: no entropy term and no metric of it
     kl_on_prefix: bool = False
     entropy_on_prefix: bool = False
     correction: Correction | None = None
 
-    def __call__(self, rows: LossRows, counts: StepCounts, kl_coef: float = 0.0) -> tuple[torch.Tensor, Sums]:
+    def __call__(
+        self, rows: LossRows, counts: StepCounts, kl_coef: float = 0.0, imitation_coef: float = 1.0
+    ) -> tuple[torch.Tensor, Sums]:
         """This micro-batch's share of the loss of the step, and sums for metrics of the step.
 
         A micro-batch without a token of a term contributes a differentiable zero to it.
@@ -82,7 +89,12 @@ class HybridLoss:
         sampled = action & ~rows.prefix_mask
         per_token, sums = self._policy(rows, action, sampled)
         loss = self._reduce(per_token, action, counts, counts.tokens)
-        sums["policy_loss"] = (loss.detach(), action.any(-1).sum() / max(counts.rows, 1.0))
+        share = action.any(-1).sum() / max(counts.rows, 1.0)
+        sums["policy_loss"] = (loss.detach(), share)
+        if self.imitation != POLICY:
+            imitation = self._imitation(rows, counts)
+            sums["imitation_loss"] = (imitation.detach(), share)
+            loss = (1.0 - imitation_coef if self.convex else 1.0) * loss + imitation_coef * imitation
         if rows.kl is not None:
             mask, tokens = (action, counts.tokens) if self.kl_on_prefix else (sampled, counts.sampled)
             kl = self._reduce(rows.kl, mask, counts, tokens)
@@ -97,8 +109,21 @@ class HybridLoss:
     def prefix_part(self, rows: LossRows, counts: StepCounts) -> torch.Tensor:
         """The policy loss of the prefix tokens alone, with the divisor of the whole: what they add to the gradient."""
         action = rows.action_mask.bool()
+        if self.imitation != POLICY:
+            return self._imitation(rows, counts)
         per_token, _ = self._policy(rows, action, action & ~rows.prefix_mask)
         per_token = torch.where(rows.prefix_mask, per_token, torch.zeros_like(per_token))
+        return self._reduce(per_token, action, counts, counts.tokens)
+
+    def _imitation(self, rows: LossRows, counts: StepCounts) -> torch.Tensor:
+        """The imitation term before its weight."""
+        action = rows.action_mask.bool()
+        prefix, zero = action & rows.prefix_mask, torch.zeros_like(rows.log_probs)
+        log_probs, advantages = (torch.where(prefix, values, zero) for values in (rows.log_probs, rows.advantages))
+        per_token = torch.where(prefix, IMITATION[self.imitation](log_probs, advantages), zero)
+        if self.imitation_mean == "tokens":
+            tokens = counts.tokens - counts.sampled
+            return reduce_loss(per_token, prefix, "token-mean", tokens, counts.rows, self.budget)
         return self._reduce(per_token, action, counts, counts.tokens)
 
     def _reduce(self, per_token: torch.Tensor, mask: torch.Tensor, counts: StepCounts, tokens: float) -> torch.Tensor:
@@ -109,6 +134,8 @@ class HybridLoss:
         zero = torch.zeros_like(rows.log_probs)
         log_probs, old = (torch.where(action, values, zero) for values in (rows.log_probs, rows.old_log_probs))
         advantages = torch.where(action, rows.advantages, zero)
+        if self.imitation != POLICY:  # prefix tokens have a term of their own
+            advantages = torch.where(sampled, advantages, zero)
         correction = self.correction
         if self.policy == "gspo":  # a ratio of rows; with a correction it is taken to the engine's probabilities
             behaviour = old if correction is None else torch.where(action, rows.rollout_log_probs, zero)

@@ -55,6 +55,9 @@ def request_seed(seed: int, step: int | str, problem_id: str, slot: int) -> int:
 class PrefixSampler:
     """Draws the prefixes of a group.
 
+    With `whole` a prefixed row is a demonstration from its first token to its last: its length is |y*|, whatever the
+    schedule and the limits say, and nothing is left to the policy.
+
     Raises:
         ValueError: group_size below 1, prefixed_per_group outside [0, group_size], min_tokens below 1.
     """
@@ -64,6 +67,7 @@ class PrefixSampler:
     prefixed_per_group: int = 1
     min_tokens: int = 1
     seed: int = 0
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.group_size < 1:
@@ -100,13 +104,15 @@ class PrefixSampler:
         if not 0 <= slot < self.group_size:
             raise ValueError(f"slot {slot} is outside a group of {self.group_size} rows")
         most = [length - 1 for length in demonstration_lengths]
-        if limits is not None:
+        if limits is not None and not self.whole:
             most = [min(bound, limit) for bound, limit in zip(most, limits, strict=True)]
         usable = [index for index, bound in enumerate(most) if bound >= 1]
         if slot < self.group_size - self.prefixed_per_group or not usable:
             return PLAIN
         key = (self.seed, step, problem_id, slot)
         chosen = usable[int(stable_uniform("demonstration", *key) * len(usable))]
+        if self.whole:
+            return PrefixDraw(demonstration=chosen, length=demonstration_lengths[chosen], ratio=1.0)
         low, high = self.schedule.window(step)
         ratio = low + (high - low) * stable_uniform("ratio", *key)
         length = min(max(math.floor(ratio * demonstration_lengths[chosen]), self.min_tokens), most[chosen])

@@ -71,7 +71,7 @@ def load_problems(
     Args:
         args: nested flags; reads data.{input_key, label_key, input_template, apply_chat_template, max_samples,
             max_len, long_prompts}, prefix.{demonstrations_key, demonstration_fraction, long_demonstrations,
-            stop_before_answer} and train.seed.
+            stop_before_answer}, hybrid.demonstration and train.seed.
         budget: response tokens, prefix included.
         counts: is told how many prompts and demonstrations were dropped, cut or capped, and why.
         held_out: the problems are for evaluation, which shows no demonstrations: they are not read.
@@ -207,8 +207,9 @@ def _check_demonstrations(
 ) -> list[tuple[np.ndarray, int]]:
     """The usable ones of a row, with limits that leave a token of the budget to the policy."""
     kept = []
+    room = budget - (args.hybrid.demonstration == "whole")  # which is trained to the token that ends it
     for index, (ids, limit) in enumerate(pairs):
-        long = len(ids) > budget
+        long = len(ids) > room
         if len(ids) < 2:
             bad.append(
                 f"row {number}: demonstration {index} has {len(ids)} tokens; a prefix needs 2 or more, so "
@@ -217,7 +218,7 @@ def _check_demonstrations(
         elif long and args.prefix.long_demonstrations == REFUSE:
             bad.append(
                 f"row {number}: demonstration {index} has {len(ids)} tokens, more than a response may have "
-                f"({budget}): raise rollout.max_new_tokens (and data.max_len), or set --prefix.long_demonstrations "
+                f"({room}): raise rollout.max_new_tokens (and data.max_len), or set --prefix.long_demonstrations "
                 "drop or truncate"
             )
         elif long and args.prefix.long_demonstrations == DROP:

@@ -51,6 +51,10 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         entropy = output.entropy[:, -action_mask.shape[1] :]
         return ActorForward(log_probs.cpu(), entropy.float().cpu())
 
+    def set_imitation_coef(self, value: float) -> None:
+        """Weight of the imitation term in the steps that follow."""
+        self.trainer.imitation_coef = value
+
     def weight_fingerprints(self) -> dict[str, int]:
         """See weight_check.py; every rank has to be asked."""
         return trainer_fingerprints(self.actor.model.module)

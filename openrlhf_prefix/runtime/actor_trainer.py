@@ -6,6 +6,7 @@ rows, action tokens and sampled tokens of all ranks are counted once, each micro
 loss (algorithm/hybrid.py), and the step ends where it should (accumulation.py).
 """
 
+import math
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience, make_experience_ba
 from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
+from openrlhf_prefix.algorithm.imitation import POLICY
 from openrlhf_prefix.runtime import accumulation
 from openrlhf_prefix.runtime.batches import micro_batches
 from openrlhf_prefix.runtime.metric_sums import MetricSums
@@ -24,7 +26,7 @@ from openrlhf_prefix.runtime.metric_sums import MetricSums
 
 def hybrid_loss(args: SimpleNamespace) -> HybridLoss:
     """The loss that the (nested) flags describe."""
-    low, high = args.actor.eps_clip_low_high
+    low, high = args.actor.eps_clip_low_high if args.hybrid.clip else (1.0, math.inf)
     gate = args.algo.advantage
     correction = None
     if gate.is_correction_level != "off":
@@ -37,8 +39,11 @@ def hybrid_loss(args: SimpleNamespace) -> HybridLoss:
         budget=args.rollout.max_new_tokens,
         clip_low=low,
         clip_high=high,
-        dual_clip=args.actor.dual_clip,
+        dual_clip=args.actor.dual_clip if args.hybrid.clip else None,
         clip_prefix=args.hybrid.clip_prefix,
+        imitation=args.hybrid.imitation,
+        imitation_mean=args.hybrid.imitation_mean,
+        convex=args.hybrid.convex,
         entropy_coef=args.actor.entropy_coef,
         kl_on_prefix=args.prefix.in_kl,
         entropy_on_prefix=args.prefix.in_entropy,
@@ -61,6 +66,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.hybrid_loss = hybrid_loss(self.args)
         self.engine = self.actor.model
         self.ranks = self.strategy.ds_device_mesh["dp"].get_group()
+        self.imitation_coef = self.args.hybrid.imitation_coef
         self.rounds = 0  # rollout batches trained on since the process started
 
     def ppo_train(self, kl_ctl: float) -> dict[str, float | None]:
@@ -126,8 +132,9 @@ class PrefixActorTrainer(ActorPPOTrainer):
         inputs = self._loss_rows(rows, log_probs, output)
         ranks = dist.get_world_size(self.ranks)
         if of_prefix:
-            return self.hybrid_loss.prefix_part(inputs, counts) * ranks
-        loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl)
+            coef = 1.0 if self.hybrid_loss.imitation == POLICY else self.imitation_coef
+            return self.hybrid_loss.prefix_part(inputs, counts) * coef * ranks
+        loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl, self.imitation_coef)
         sums.add(of_batch)
         if self.aux_loss:  # of a mixture of experts: a mean over rows, like the others over the whole step
             share = (rows.action_mask.any(-1).sum() / max(counts.rows, 1.0)).to(loss.dtype)

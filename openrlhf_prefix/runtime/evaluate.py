@@ -106,6 +106,7 @@ def _flags(options: argparse.Namespace) -> SimpleNamespace:
             "data.max_samples": int(1e8),
             "data.max_len": options.max_len,
             "data.long_prompts": "refuse",
+            "hybrid.demonstration": "prefix",
             "prefix.demonstrations_key": None,
             "prefix.demonstration_fraction": 1.0,
             "prefix.long_demonstrations": "refuse",

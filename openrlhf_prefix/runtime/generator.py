@@ -27,9 +27,10 @@ from openrlhf_prefix.runtime.rollout import RolloutRequest
 class PrefixSamplesGenerator(SamplesGenerator):
     """OpenRLHF's generator with prefixes."""
 
-    def __init__(self, *, sampler: PrefixSampler, budget: int, **kwargs: Any) -> None:
+    def __init__(self, *, sampler: PrefixSampler, budget: int, end: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sampler = sampler
+        self.end = end  # id that ends a whole demonstration
         self.budget = budget
         self.step = 0  # global step that the next rollouts belong to; set by the trainer
         self.failures: list[dict[str, Any]] = []  # rewards that failed in the last batch
@@ -88,15 +89,16 @@ class PrefixSamplesGenerator(SamplesGenerator):
             lengths = [len(demonstration) for demonstration in problem.demonstrations]
             draw = self.sampler.draw(self.step, problem.id, slot, lengths, problem.limits)
         prefix = problem.demonstrations[draw.demonstration][: draw.length].tolist() if draw.length else []
+        whole = draw.length > 0 and self.sampler.whole
         return RolloutRequest(
             problem_id=problem.id,
             slot=slot,
             answer=problem.answer,
             prompt_ids=problem.prompt_ids.tolist(),
-            prefix_ids=prefix,
+            prefix_ids=[*prefix, self.end] if whole else prefix,
             ratio=draw.ratio,
             seed=request_seed(self.sampler.seed, EVALUATION if evaluating else self.step, problem.id, slot),
-            max_tokens=self.budget - len(prefix),
+            max_tokens=0 if whole else self.budget - len(prefix),
         )
 
     def _process_response_into_experience(self, response: dict[str, Any], **generate_kwargs: Any) -> Experience:

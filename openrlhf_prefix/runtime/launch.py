@@ -17,6 +17,7 @@ from openrlhf_prefix import config
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.flags import prefixed_rows
 from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.resolve import Resolved
@@ -92,7 +93,13 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
             f"{args.data.prompt_dataset} holds {len(train_set)} problems, fewer than rollout.batch_size "
             f"{args.rollout.batch_size}: lower it, or add problems"
         )
-    if args.prefix.prefixed_per_group and not any(any(problem.limits) for problem in train_set):
+    shown = sum(bool(any(problem.limits)) for problem in train_set)
+    if prefixed_rows(args) == args.rollout.n_samples_per_prompt and shown < len(train_set):
+        raise UserError(
+            f"{len(train_set) - shown} of {len(train_set)} problems in {args.data.prompt_dataset} have no usable "
+            f"demonstration, and preset {args.hybrid.preset} trains on nothing else: leave them out"
+        )
+    if prefixed_rows(args) and not shown:
         noted = "".join(f"; {count} {what}" for what, count in counts.items() if count)
         raise UserError(
             f"{args.data.prompt_dataset} has no demonstration in any row (column "

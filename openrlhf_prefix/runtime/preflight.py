@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import MATH_VERIFY
+from openrlhf_prefix.flags import MATH_VERIFY, prefixed_rows
 from openrlhf_prefix.pins import DEEPSPEED
 from openrlhf_prefix.runtime.rewards import FunctionReward, Sample
 
@@ -84,7 +84,7 @@ def check_checkpoint(args: SimpleNamespace) -> None:
 
 def check_rewards(args: SimpleNamespace) -> None:
     """A reward file defines reward_func; an agent does not meet prefixes. Raises UserError."""
-    if args.train.agent_func_path and args.prefix.prefixed_per_group:
+    if args.train.agent_func_path and prefixed_rows(args):
         raise UserError(
             "train.agent_func_path starts every row from its prompt: use --hybrid.preset rft, or leave the agent out"
         )

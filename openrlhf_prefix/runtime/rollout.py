@@ -36,7 +36,7 @@ class RolloutRequest:
     prefix_ids: list[int]
     ratio: float  # drawn share of the demonstration; 0 for a plain row
     seed: int  # of the engine's sampler for this row
-    max_tokens: int  # for the continuation
+    max_tokens: int  # for the continuation; 0 for a whole demonstration, which has none
 
 
 class PrefixExecutor:
@@ -49,14 +49,14 @@ class PrefixExecutor:
         """A row in the form that OpenRLHF's generator turns into an Experience. Scored as soon as it is written, while
         the engine goes on with others."""
         start = request.prompt_ids + request.prefix_ids
-        params = deepcopy(sampling_params)
-        params.max_tokens, params.seed = request.max_tokens, request.seed
-        output = (await engine.generate(start, params)).outputs[0]
-        continuation = list(output.token_ids)
-        log_probs = None
-        if output.logprobs is not None:
-            log_probs = [0.0] * len(start)
-            log_probs += [entry[token].logprob for token, entry in zip(continuation, output.logprobs, strict=True)]
+        continuation, log_probs, truncated = [], [], False
+        if request.max_tokens:
+            params = deepcopy(sampling_params)
+            params.max_tokens, params.seed = request.max_tokens, request.seed
+            output = (await engine.generate(start, params)).outputs[0]
+            continuation, truncated = list(output.token_ids), output.finish_reason == "length"
+            found = output.logprobs or []
+            log_probs = [entry[token].logprob for token, entry in zip(continuation, found, strict=bool(found))]
         tokens = start + continuation
         outcome = await self.reward(self._sample(request, tokens))
         return {
@@ -64,8 +64,8 @@ class PrefixExecutor:
             "label": request.answer,
             "observation_tokens": tokens,
             "action_ranges": [(len(request.prompt_ids), len(tokens))],
-            "rollout_log_probs": log_probs,
-            "truncated": output.finish_reason == "length",
+            "rollout_log_probs": None if sampling_params.logprobs is None else [0.0] * len(start) + log_probs,
+            "truncated": truncated,
             "request": request,
             "reward": outcome.reward,
             "scores": outcome.score,

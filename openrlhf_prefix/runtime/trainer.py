@@ -15,7 +15,7 @@ from openrlhf.utils.utils import get_tokenizer
 from openrlhf_prefix.data.order import ProblemLoader
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
-from openrlhf_prefix.flags import make_sampler
+from openrlhf_prefix.flags import imitation_coef, make_sampler
 from openrlhf_prefix.report.lines import eval_line, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker
@@ -47,6 +47,7 @@ class PrefixController(undecorated(PPOTrainer)):
         self.sampler = make_sampler(args, args.prefix.total_steps or self.total_steps)
         self.samples_generator = PrefixSamplesGenerator(
             sampler=self.sampler,
+            end=tokenizer.eos_token_id,
             budget=args.rollout.max_new_tokens,
             strategy=strategy,
             prompts_dataloader=self.prompts_dataloader,
@@ -101,6 +102,8 @@ class PrefixController(undecorated(PPOTrainer)):
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
         """Training metrics and, beside them, those of the rollouts and of the schedule."""
         low, high = self.sampler.schedule.window(global_steps)
+        coef = imitation_coef(self.args, global_steps, self.total_steps)
+        ray.get(self.actor_model_group.async_run_method(method_name="set_imitation_coef", value=coef))
         status = super().ppo_train(global_steps) | self.experience_maker.metrics
         if "prefix/gradient" in status:
             status["prefix/gradient_share"] = status["prefix/gradient"] / max(status["actor_grad_norm"], 1e-12)

@@ -29,6 +29,13 @@ def test_a_few_layouts_with_every_divisor(divisor):
     assert max(found.values()) <= TOLERANCE
 
 
+@pytest.mark.parametrize("imitation", ["nll", "luffy"])
+def test_imitation_terms_too(imitation):
+    """Over the prefix tokens of the whole step; some micro-batches and ranks have none."""
+    found = measure(SMALL, Terms(imitation=imitation))
+    assert max(found.values()) <= TOLERANCE
+
+
 def test_openrlhf_still_needs_the_mend():
     """If this fails, upstream has mended it, and accumulation.py can go. Dynamic batching below ZeRO-3 keeps the last
     micro-batch alone (with offload it drops the first); everything else is right on whole steps, and a step that is

@@ -24,7 +24,7 @@ PROMPT, DEMONSTRATION = np.arange(5), np.arange(100, 120)
 def test_a_request_starts_from_the_tokens_before_the_limit(limit: int, length: int) -> None:
     """l = 0.9 of 20 tokens is 18, unless the limit is lower; the budget of 30 is shared with the prefix."""
     schedule = PrefixSchedule(low_start=0.9, low_end=0.9, high=0.9, shape="constant")
-    maker = SimpleNamespace(sampler=PrefixSampler(schedule, group_size=2), budget=30, step=0)
+    maker = SimpleNamespace(sampler=PrefixSampler(schedule, group_size=2), budget=30, step=0, end=2)
     problem = Problem("p", "s", "7", PROMPT, (DEMONSTRATION,), (limit,))
     plain, prefixed = (PrefixSamplesGenerator._request(maker, problem, slot, evaluating=False) for slot in range(2))
     assert (plain.prefix_ids, plain.max_tokens) == ([], 30)
@@ -40,3 +40,12 @@ def test_stops_reach_the_engine() -> None:
     params = PrefixSamplesGenerator._sampling_params(maker, {"temperature": 1.0, "top_p": 1.0})
     assert params.stop == ["\n\n", "Question:"] and params.stop_token_ids == [7]
     assert params.include_stop_str_in_output  # what the policy wrote is trained, the stop included
+
+
+def test_a_whole_demonstration_ends_with_the_stop_id_and_asks_for_nothing() -> None:
+    sampler = PrefixSampler(PrefixSchedule(), group_size=2, whole=True)
+    maker = SimpleNamespace(sampler=sampler, budget=30, step=0, end=2)
+    problem = Problem("p", "s", "7", PROMPT, (DEMONSTRATION,), (12,))
+    plain, whole = (PrefixSamplesGenerator._request(maker, problem, slot, evaluating=False) for slot in range(2))
+    assert whole.prefix_ids == [*range(100, 120), 2] and whole.max_tokens == 0 and whole.ratio == 1.0
+    assert plain.prefix_ids == [] and plain.max_tokens == 30

@@ -8,7 +8,7 @@ import pytest
 
 from openrlhf_prefix import checks, config, flags
 from openrlhf_prefix.algorithm.advantages import ESTIMATORS
-from openrlhf_prefix.algorithm.presets import PRESETS
+from openrlhf_prefix.algorithm.presets import ALL, PRESETS
 from openrlhf_prefix.errors import UserError
 
 # The flags of OpenRLHF that the checks read, with values that pass them: 8 problems x 4 rows = 32 rows a step.
@@ -66,11 +66,41 @@ def test_the_default_preset_is_prefix_rft() -> None:
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
-    args, row = resolved(hybrid__preset=name), PRESETS[name]
+    row = PRESETS[name]
+    alone = {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16} if row.prefixed_per_group == ALL else {}
+    args = resolved(hybrid__preset=name, **alone)
     assert (args.hybrid.estimator, args.hybrid.baseline) == (row.estimator, row.baseline)
     assert (args.hybrid.divisor, args.hybrid.clip_prefix) == (row.divisor, row.clip_prefix)
     assert (args.prefix.prefixed_per_group, args.prefix.keep) == (row.prefixed_per_group, row.keep)
+    assert (args.hybrid.imitation, args.hybrid.imitation_mean) == (row.imitation, row.imitation_mean)
+    assert (args.hybrid.imitation_coef, args.hybrid.imitation_end) == (row.imitation_coef, row.imitation_end)
+    assert (args.hybrid.demonstration, args.hybrid.convex) == (row.demonstration, row.convex)
+    assert args.hybrid.clip == row.clip
     checks.check_flags(args)
+
+
+@pytest.mark.parametrize(
+    ("explicit", "message"),
+    [
+        ({"hybrid__preset": "sft"}, "the same one 4 times: set rollout.n_samples_per_prompt to 1"),
+        ({"hybrid__preset": "luffy", "prefix__long_demonstrations": "truncate"}, "use drop"),
+        ({"hybrid__preset": "chord_mu", "hybrid__imitation_coef": 1.5}, "at most 1 with hybrid.convex"),
+        ({"hybrid__preset": "luffy", "hybrid__imitation_end": -0.1}, "give 0 or more"),
+        ({"hybrid__preset": "chord_phi", "prefix__keep": 0.2}, "set prefix.keep to 1"),
+        ({"hybrid__preset": "chord_mu", "hybrid__imitation_steps": 0}, "at least 1 step"),
+    ],
+)
+def test_methods_whose_flags_do_not_fit_together_are_refused(explicit: dict, message: str) -> None:
+    assert message in refusal(**explicit)
+
+
+def test_the_weight_of_imitation_moves_by_a_cosine_and_stays() -> None:
+    """chord_mu: 0.9 -> 0.05 over 200 steps: 0.475 half way; without imitation_steps over the whole run."""
+    args = resolved(hybrid__preset="chord_mu", hybrid__imitation_steps=200)
+    found = [flags.imitation_coef(args, step, total_steps=1000) for step in (0, 100, 200, 900)]
+    assert found == pytest.approx([0.9, 0.475, 0.05, 0.05])
+    args.hybrid.imitation_steps = None
+    assert flags.imitation_coef(args, 500, total_steps=1000) == pytest.approx(0.475)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +217,7 @@ def test_batches_that_split_evenly_pass(explicit: dict) -> None:
     checks.check_flags(resolved(**explicit))
 
 
-@pytest.mark.parametrize("prefixed", [5, -1])
+@pytest.mark.parametrize("prefixed", [5, -2])
 def test_more_prefixed_rows_than_a_group_has_are_refused(prefixed: int) -> None:
     message = refusal(prefix__prefixed_per_group=prefixed)
     assert f"prefixed_per_group = {prefixed} does not fit a group of 4" in message and "choose 0 to 4" in message

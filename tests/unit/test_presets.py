@@ -4,23 +4,27 @@ import pytest
 import torch
 
 from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS, group_advantages
+from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.losses import DIVISORS
-from openrlhf_prefix.algorithm.presets import PRESETS, Preset
+from openrlhf_prefix.algorithm.presets import ALL, PRESETS, Preset
+from openrlhf_prefix.flags import DEMONSTRATIONS, MEANS
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
 def test_every_field_of_a_row_is_a_legal_value(preset: Preset) -> None:
     assert preset.estimator in ESTIMATORS and preset.baseline in BASELINES and preset.divisor in DIVISORS
-    assert preset.prefixed_per_group >= 0 and 0.0 <= preset.keep <= 1.0
-    assert preset.clip_prefix in (True, False) and "arXiv" in preset.source
+    assert preset.prefixed_per_group >= ALL and 0.0 <= preset.keep <= 1.0
+    assert preset.imitation == POLICY or preset.imitation in IMITATION
+    assert preset.demonstration in DEMONSTRATIONS and preset.imitation_mean in MEANS and preset.source
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
 def test_every_row_has_advantages_for_its_own_groups(preset: Preset) -> None:
     """A group of 8 with the row's number of prefixed slots; raises where estimator and baseline do not go together."""
-    prefixed = torch.arange(8).unsqueeze(0) >= 8 - preset.prefixed_per_group
+    count = 8 if preset.prefixed_per_group == ALL else preset.prefixed_per_group
+    prefixed = torch.arange(8).unsqueeze(0) >= 8 - count
     result = group_advantages(torch.rand(1, 8), prefixed, preset.estimator, preset.baseline)
-    assert (result.prefix != 0).sum() <= preset.prefixed_per_group
+    assert (result.prefix != 0).sum() <= count
 
 
 def test_prefix_rft_is_the_papers_setting() -> None:

@@ -53,6 +53,7 @@ def flags(**changed: Any) -> SimpleNamespace:
         "data.max_samples": 100,
         "data.max_len": 20,
         "data.long_prompts": "refuse",
+        "hybrid.demonstration": "prefix",
         "prefix.demonstrations_key": "demonstrations",
         "prefix.demonstration_fraction": 1.0,
         "prefix.long_demonstrations": "refuse",

@@ -210,3 +210,10 @@ def test_limits_that_bind_nowhere_change_no_draw() -> None:
 def test_every_demonstration_needs_its_limit() -> None:
     with pytest.raises(ValueError):
         PrefixSampler(constant(0.5, 0.5), 1).draw(0, "p", 0, [8, 8], [4])
+
+
+def test_a_whole_demonstration_is_all_of_it_whatever_the_window_and_the_limit() -> None:
+    schedule = PrefixSchedule(low_start=0.1, low_end=0.1, high=0.2, shape="constant")
+    sampler = PrefixSampler(schedule, group_size=3, prefixed_per_group=1, whole=True)
+    assert sampler.draw(0, "p", 2, [20], limits=[0]) == PrefixDraw(demonstration=0, length=20, ratio=1.0)
+    assert sampler.draw(0, "p", 1, [20], limits=[0]) == PLAIN

@@ -44,6 +44,8 @@ class Terms:
     kl_coef: float = 0.05
     entropy_coef: float | None = 0.01
     correction: bool = True
+    imitation: str = "policy"  # of prefix tokens: "policy", "nll" or "luffy"; the last two over their own tokens
+    imitation_coef: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,15 @@ def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tens
     """This row's share of the step's loss, token by token as the definitions have it."""
     log_probs, entropies = _forward(model, row.tokens, row.prompt)
     n_all, n_sampled = (sum(len(r.old) - hide * r.prefix for r in step) for hide in (0, 1))
-    policy, sampled_part = [], []
+    policy, sampled_part, imitated = [], [], [torch.zeros(())]
     for t in range(len(log_probs)):
         sampled = t >= row.prefix
         ratio, advantage = (log_probs[t] - row.old[t]).exp(), row.advantages[t]
+        if not sampled and terms.imitation != "policy":
+            p = log_probs[t].exp()
+            imitated.append(-log_probs[t] if terms.imitation == "nll" else -advantage * p / (p + 0.1))
+            policy.append(torch.zeros(()))
+            continue
         gain = torch.min(ratio * advantage, ratio.clamp(1 - CLIP_LOW, 1 + CLIP_HIGH) * advantage)
         if advantage < 0:
             gain = torch.max(gain, DUAL_CLIP * advantage)
@@ -148,9 +155,22 @@ def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tens
             toward = row.base[t] - log_probs[t]
             k3 = toward.exp() - 1 - toward
             sampled_part.append(terms.kl_coef * k3 - (terms.entropy_coef or 0.0) * entropies[t])
-    if terms.divisor == "token-mean":
+    beside = terms.imitation_coef * sum(imitated) / max(n_all - n_sampled, 1)
+    return beside + _reduced(policy, sampled_part, step, n_all, n_sampled, terms.divisor)
+
+
+def _reduced(
+    policy: list[torch.Tensor],
+    sampled_part: list[torch.Tensor],
+    step: list[Row],
+    n_all: int,
+    n_sampled: int,
+    divisor: str,
+) -> torch.Tensor:
+    """Sums of one row, divided as the divisor says."""
+    if divisor == "token-mean":
         return sum(policy) / n_all + sum(sampled_part) / n_sampled
-    if terms.divisor == "seq-mean":
+    if divisor == "seq-mean":
         return (sum(policy) / len(policy) + sum(sampled_part) / len(sampled_part)) / len(step)
     return (sum(policy) + sum(sampled_part)) / (len(step) * BUDGET)
 

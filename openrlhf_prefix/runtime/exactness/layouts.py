@@ -62,6 +62,10 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
         "algo.kl.init_coef": terms.kl_coef,
         "algo.kl.estimator": "k3",
         "hybrid.divisor": terms.divisor,
+        "hybrid.imitation": terms.imitation,
+        "hybrid.imitation_mean": "tokens",
+        "hybrid.imitation_coef": terms.imitation_coef,
+        "prefix.keep": 1.0,  # the batch brings its own selection
         "prefix.gradient_every": 1,  # a measurement before the steps: it must leave nothing behind
         "reward.remote_url": "math-verify",
     }

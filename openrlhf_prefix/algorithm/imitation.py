@@ -1,0 +1,49 @@
+"""What a demonstration's tokens are trained with.
+
+Every method's gradient is a sum of c_t * grad log p_t over tokens, so that they differ on demonstration tokens in c_t
+alone (p the policy's probability of the token, A the row's advantage, r the ratio to the probability before the
+update; sg stops the gradient):
+
+    policy   A r, clipped       like sampled tokens (losses.py)      Prefix-RFT, arXiv 2507.01679
+    nll      1                  -log p                               supervised fine-tuning
+    dft      p                  -sg(p) log p                         dynamic fine-tuning, arXiv 2508.05629
+    phi      p (1 - p)          -sg(p (1 - p)) log p                 CHORD-phi, arXiv 2508.11408
+    trust    min(1, p / alpha)  -sg(min(1, p / alpha)) log p         TRAPO, arXiv 2512.17636 (alpha 0.1)
+    luffy    A g p / (p + g)^2  -A p / (p + g)                       LUFFY, arXiv 2504.14945 (g 0.1)
+
+A method from outside the package adds a row to IMITATION.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+ALPHA = 0.1  # below it, trust falls off with p
+GAMMA = 0.1  # where luffy's weight is highest: 0.25 A at p = g, against 0.083 A at p = 1
+
+Imitation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _weighted(weight: Callable[[torch.Tensor], torch.Tensor]) -> Imitation:
+    """-sg(weight(p)) log p."""
+
+    def loss(log_probs: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
+        return -weight(log_probs.detach().exp()) * log_probs
+
+    return loss
+
+
+def _luffy(log_probs: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
+    p = log_probs.exp()
+    return -advantages * p / (p + GAMMA)
+
+
+# (log_probs, advantages), (B, A) each -> loss per token (B, A). "policy" has no entry: it is the clipped surrogate.
+IMITATION: dict[str, Imitation] = {
+    "nll": _weighted(torch.ones_like),
+    "dft": _weighted(lambda p: p),
+    "phi": _weighted(lambda p: p * (1 - p)),
+    "trust": _weighted(lambda p: (p / ALPHA).clamp(max=1.0)),
+    "luffy": _luffy,
+}
+POLICY = "policy"

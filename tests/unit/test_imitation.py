@@ -1,0 +1,115 @@
+"""c_t of every method by its definition, by finite differences, and where methods collapse into one another."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from openrlhf_prefix.algorithm import imitation
+from openrlhf_prefix.algorithm.hybrid import HybridLoss, LossRows, StepCounts
+from openrlhf_prefix.algorithm.imitation import GAMMA, IMITATION
+
+P = torch.tensor([[0.9, 0.5, 0.1, 0.04, 0.001]], dtype=torch.float64)
+A = torch.tensor([[1.0, -0.5, 2.0, 0.75, 1.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "coefficient"),
+    [
+        ("nll", torch.ones_like(P)),
+        ("dft", P),
+        ("phi", P * (1 - P)),
+        ("trust", torch.tensor([[1.0, 1.0, 1.0, 0.4, 0.01]], dtype=torch.float64)),  # min(1, p / 0.1)
+        ("luffy", A * GAMMA * P / (P + GAMMA) ** 2),
+    ],
+)
+def test_the_gradient_is_the_coefficient_of_the_definition(name: str, coefficient: torch.Tensor) -> None:
+    log_probs = P.log().requires_grad_()
+    IMITATION[name](log_probs, A).sum().backward()
+    torch.testing.assert_close(-log_probs.grad, coefficient)
+
+
+def test_luffy_is_strongest_at_gamma_and_weak_at_certainty() -> None:
+    """A g p / (p + g)^2 at p = g is A / 4; at p = 1 it is 0.1 / 1.21."""
+    log_probs = torch.tensor([[GAMMA, 1.0]], dtype=torch.float64).log().requires_grad_()
+    IMITATION["luffy"](log_probs, torch.ones(1, 2, dtype=torch.float64)).sum().backward()
+    assert (-log_probs.grad[0]).tolist() == pytest.approx([0.25, 0.1 / 1.21])
+
+
+def test_dft_is_the_expected_accuracy_by_finite_differences() -> None:
+    """Its gradient in the logits is that of -p: a central difference of -softmax(z)[k]."""
+    logits = torch.tensor([0.3, -1.2, 0.9, 0.0], dtype=torch.float64, requires_grad=True)
+    IMITATION["dft"](logits.log_softmax(-1)[2:3], torch.ones(1)).sum().backward()
+    for index in range(4):
+        step = torch.zeros(4, dtype=torch.float64)
+        step[index] = 1e-6
+        up, down = ((logits.detach() + sign * step).softmax(-1)[2] for sign in (1, -1))
+        assert logits.grad[index].item() == pytest.approx(-(up - down).item() / 2e-6, abs=1e-8)
+
+
+# Row 0 is a whole demonstration of 3 tokens, row 1 sampled, 2 tokens and padding.
+ACTION = torch.tensor([[True, True, True], [True, True, False]])
+PREFIX = torch.tensor([[True, True, True], [False, False, False]])
+LOGP = torch.tensor([[0.5, 0.25, 0.125], [0.5, 0.5, 1.0]]).log()
+COUNTS = StepCounts(rows=2.0, tokens=5.0, sampled=2.0)
+
+
+def rows(**changed: torch.Tensor) -> LossRows:
+    advantages = torch.tensor([[1.0, 1.0, 1.0], [0.5, 0.5, 9.0]])
+    return replace(LossRows(LOGP, LOGP, advantages, ACTION, PREFIX), **changed)
+
+
+def test_sft_is_the_masked_negative_log_likelihood() -> None:
+    """-(log 1/2 + log 1/4 + log 1/8) / 3 = 2 log 2, the sampled row aside."""
+    loss = HybridLoss(divisor="constant", budget=7, imitation="nll", imitation_mean="tokens")
+    value, sums = loss(rows(advantages=torch.zeros(2, 3)), COUNTS)
+    assert value.item() == pytest.approx(2 * math.log(2))
+    assert sums["imitation_loss"][0].item() == pytest.approx(2 * math.log(2)) and sums["policy_loss"][0] == 0
+
+
+def test_the_policy_term_leaves_the_demonstration_alone_and_the_weights_are_applied() -> None:
+    """Policy: -(0.5 + 0.5) / (2 x 4) = -0.125; imitation 2 log 2. Sum, and convex with 0.3."""
+    loss = HybridLoss(divisor="constant", budget=4, imitation="nll", imitation_mean="tokens")
+    assert loss(rows(), COUNTS)[0].item() == pytest.approx(-0.125 + 2 * math.log(2))
+    assert loss(rows(), COUNTS, imitation_coef=0.5)[0].item() == pytest.approx(-0.125 + math.log(2))
+    convex = replace(loss, convex=True)
+    assert convex(rows(), COUNTS, imitation_coef=0.3)[0].item() == pytest.approx(0.7 * -0.125 + 0.6 * math.log(2))
+
+
+def test_chord_at_0_is_reinforcement_and_at_1_supervised() -> None:
+    loss = HybridLoss(divisor="constant", budget=4, imitation="nll", imitation_mean="tokens", convex=True)
+    alone = rows(advantages=torch.where(PREFIX, torch.zeros(2, 3), rows().advantages))
+    plain = HybridLoss(divisor="constant", budget=4)(alone, COUNTS)[0]
+    assert loss(rows(), COUNTS, imitation_coef=0.0)[0].item() == pytest.approx(plain.item())
+    assert loss(rows(), COUNTS, imitation_coef=1.0)[0].item() == pytest.approx(2 * math.log(2))
+
+
+def test_luffy_with_g_towards_infinity_is_the_policy_gradient_scaled_down(monkeypatch) -> None:
+    """g A g p / (p + g)^2 -> A p: the surrogate of a behaviour that is certain of its token."""
+    monkeypatch.setattr(imitation, "GAMMA", 1e6)
+    log_probs = P.log().requires_grad_()
+    (1e6 * IMITATION["luffy"](log_probs, A)).sum().backward()
+    torch.testing.assert_close(-log_probs.grad, A * P, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", list(IMITATION))
+@pytest.mark.parametrize("mean", ["policy", "tokens"])
+def test_micro_batches_add_up_also_without_a_demonstration_token(name: str, mean: str) -> None:
+    loss = HybridLoss(divisor="seq-mean", budget=4, imitation=name, imitation_mean=mean)
+    whole = loss(rows(), COUNTS)[0]
+    parts = [loss(LossRows(*(getattr(rows(), field)[i : i + 1] for field in FIELDS)), COUNTS)[0] for i in range(2)]
+    assert sum(parts).item() == pytest.approx(whole.item(), abs=1e-6) and parts[1].isfinite()
+    nothing = loss(rows(action_mask=ACTION & False), StepCounts(0.0, 0.0, 0.0))[0]
+    assert nothing.item() == 0.0
+
+
+FIELDS = ("log_probs", "old_log_probs", "advantages", "action_mask", "prefix_mask")
+
+
+def test_a_method_from_outside_is_a_row_and_a_function(monkeypatch) -> None:
+    """-sg(1 - p) log p, focal-like: at p = 1/2, 1/4, 1/8 the loss is log 2 (1/2 + 2 * 3/4 + 3 * 7/8) / 3."""
+    monkeypatch.setitem(IMITATION, "focal", lambda log_probs, advantages: -(1 - log_probs.detach().exp()) * log_probs)
+    loss = HybridLoss(divisor="token-mean", imitation="focal", imitation_mean="tokens")
+    value, _ = loss(rows(advantages=torch.zeros(2, 3)), COUNTS)
+    assert value.item() == pytest.approx(math.log(2) * (0.5 + 1.5 + 2.625) / 3)
