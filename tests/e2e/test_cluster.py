@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,31 +54,26 @@ def test_more_gpus_than_the_cluster_has_are_refused(cluster, embedded, tmp_path)
     assert "asks for 2 GPUs, the cluster has 1" in refused.stdout
 
 
+def submit(command: list[object], tries: int = 6) -> subprocess.CompletedProcess:
+    """`ray job submit`; on a slow machine the head answers before its agent is ready to take a job."""
+    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    for _ in range(tries):
+        done = subprocess.run(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
+        )
+        if "No available agent to submit job" not in done.stdout:
+            break
+        time.sleep(10)
+    return done
+
+
 def test_a_submitted_job_runs_plain_rft_on_the_running_cluster(cluster, embedded, tmp_path):
     folder = tmp_path / "job"
     flags = quickstart(folder, "--hybrid.preset", "rft", "--data.max_samples", 32, "--eval.steps", -1)
     entry = [sys.executable, "-m", "openrlhf_prefix.cli", *map(str, flags)]
     runtime_env = f'{{"env_vars": {{"PYTHONPATH": "{ROOT}"}}}}'
-    submitted = subprocess.run(
-        [
-            RAY,
-            "job",
-            "submit",
-            "--address",
-            cluster["jobs"],
-            "--runtime-env-json",
-            runtime_env,
-            "--",
-            "sh",
-            "-c",
-            f"cd {ROOT} && {' '.join(entry)}",
-        ],
-        env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-    )
+    command = [RAY, "job", "submit", "--address", cluster["jobs"], "--runtime-env-json", runtime_env, "--", "sh", "-c"]
+    submitted = submit([*command, f"cd {ROOT} && {' '.join(entry)}"])
     assert submitted.returncode == 0, submitted.stdout
     steps = Trained(submitted, folder).metrics()
     assert [row["step"] for row in steps] == [1, 2]
