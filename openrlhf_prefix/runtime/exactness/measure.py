@@ -91,6 +91,7 @@ def _rank(
     os.environ.setdefault(platform.VARIABLE, "cuda" if torch.cuda.is_available() else "cpu")
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= platform.current().engine_environment()  # nothing is compiled on a CPU
     torch.set_num_threads(1)
     with (
         (folder / f"{ranks}-{rank}.log").open("w", encoding="utf-8") as log,
