@@ -19,6 +19,7 @@ from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
 from openrlhf_prefix.algorithm.imitation import POLICY
+from openrlhf_prefix.flags import prefixed_rows
 from openrlhf_prefix.runtime import accumulation
 from openrlhf_prefix.runtime.batches import micro_batches
 from openrlhf_prefix.runtime.metric_sums import MetricSums
@@ -74,7 +75,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.actor.train()
         sums, last = MetricSums(), {}
         steps = micro_batches(self.replay_buffer.items, self.args, self.ranks)
-        every = self.args.prefix.gradient_every
+        every = self.args.prefix.gradient_every if prefixed_rows(self.args) else 0
         if every and self.rounds % every == 0 and steps:
             last["prefix/gradient"] = self._prefix_gradient(steps[0])
         for _ in range(self.max_epochs):

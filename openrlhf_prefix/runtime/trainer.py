@@ -105,7 +105,7 @@ class PrefixController(undecorated(PPOTrainer)):
         coef = imitation_coef(self.args, global_steps, self.total_steps)
         ray.get(self.actor_model_group.async_run_method(method_name="set_imitation_coef", value=coef))
         status = super().ppo_train(global_steps) | self.experience_maker.metrics
-        if "prefix/gradient" in status:
+        if status.get("prefix/gradient") is not None:  # None: no prefix token in that step
             status["prefix/gradient_share"] = status["prefix/gradient"] / max(status["actor_grad_norm"], 1e-12)
         known = {name: value for name, value in status.items() if value is not None}
         return known | {"prefix/low": low, "prefix/high": high}
