@@ -13,6 +13,15 @@ TORCH_CPU = "2.13.0"
 FLASH_ATTN = "2.8.3"
 MATH_VERIFY = "0.9.0"
 
+# Packages whose installed version the tests and `doctor` compare; vllm and torch have another name or build on a CPU.
+COMPARED = {
+    "openrlhf": OPENRLHF,
+    "deepspeed": DEEPSPEED,
+    "ray": RAY,
+    "transformers": TRANSFORMERS,
+    "math-verify": MATH_VERIFY,
+}
+
 # Enough for algorithm/, reward/, data/ and tests/unit: no ray, vllm, deepspeed or openrlhf.
 CORE = [
     "torch>=2.7",

@@ -42,7 +42,7 @@ class LossRows:
     prefix_mask: torch.Tensor
     rollout_log_probs: torch.Tensor | None = None  # of the engine; needed by a mismatch correction
     kl: torch.Tensor | None = None  # to the reference model, per token; needed where kl_coef is not 0
-    entropy: torch.Tensor | None = None  # of the policy; needed where entropy_coef is set
+    entropy: torch.Tensor | None = None  # of the policy; given where there is an entropy term, or a metric of it
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class HybridLoss:
     imitation: str = POLICY  # what prefix tokens train with: POLICY, or a row of imitation.IMITATION
     imitation_mean: str = "policy"  # divisor of the imitation term: the policy's, or the step's prefix "tokens"
     convex: bool = False  # policy_coef = 1 - imitation_coef
-    entropy_coef: float | None = None  # None: no entropy term and no metric of it
+    entropy_coef: float | None = None
     kl_on_prefix: bool = False
     entropy_on_prefix: bool = False
     correction: Correction | None = None
@@ -95,22 +95,22 @@ class HybridLoss:
             imitation = self._imitation(rows, counts)
             sums["imitation_loss"] = (imitation.detach(), share)
             loss = (1.0 - imitation_coef if self.convex else 1.0) * loss + imitation_coef * imitation
-        if rows.kl is not None:
-            mask, tokens = (action, counts.tokens) if self.kl_on_prefix else (sampled, counts.sampled)
-            kl = self._reduce(rows.kl, mask, counts, tokens)
-            sums["kl"] = _sums(rows.kl, mask)
-            loss = loss + kl_coef * kl
-        if self.entropy_coef is not None:
-            mask, tokens = (action, counts.tokens) if self.entropy_on_prefix else (sampled, counts.sampled)
-            sums["entropy_loss"] = _sums(rows.entropy, mask)
-            loss = loss - self.entropy_coef * self._reduce(rows.entropy, mask, counts, tokens)
+        terms = (
+            ("kl", rows.kl, kl_coef, self.kl_on_prefix),
+            ("entropy_loss", rows.entropy, -(self.entropy_coef or 0.0), self.entropy_on_prefix),
+        )
+        for name, per_token, coef, on_prefix in terms:
+            if per_token is not None:
+                mask, tokens = (action, counts.tokens) if on_prefix else (sampled, counts.sampled)
+                sums[name] = _sums(per_token, mask)
+                loss = loss + coef * self._reduce(per_token, mask, counts, tokens)
         return loss, sums
 
-    def prefix_part(self, rows: LossRows, counts: StepCounts) -> torch.Tensor:
-        """The policy loss of the prefix tokens alone, with the divisor of the whole: what they add to the gradient."""
+    def prefix_part(self, rows: LossRows, counts: StepCounts, imitation_coef: float = 1.0) -> torch.Tensor:
+        """The loss of the prefix tokens alone, with the divisor of the whole: what they add to the gradient."""
         action = rows.action_mask.bool()
         if self.imitation != POLICY:
-            return self._imitation(rows, counts)
+            return imitation_coef * self._imitation(rows, counts)
         per_token, _ = self._policy(rows, action, action & ~rows.prefix_mask)
         per_token = torch.where(rows.prefix_mask, per_token, torch.zeros_like(per_token))
         return self._reduce(per_token, action, counts, counts.tokens)

@@ -1,6 +1,6 @@
 """OpenRLHF subclasses: everything that needs ray, vllm or deepspeed.
 
-The life of a prefix, in eight steps:
+The life of a prefix, in nine steps:
 
 1. launch.py            the driver reads problems and demonstrations, tokenises them once and checks every row
 2. trainer.py           the controller takes the next batch of problems at global step t
@@ -9,8 +9,11 @@ The life of a prefix, in eight steps:
 4. rollout.py           the vLLM engine continues the ids, the verifier scores prefix + continuation
 5. actor.py             one forward of the policy gives old log-probs and entropies of prefix and continuation
 6. experience_maker.py  group advantages; of all prefix tokens the most uncertain ones keep theirs
-7. actor.py             the hybrid loss in OpenRLHF's training step (DeepSpeed ZeRO)
-8. weight_sync.py       the new weights go to the engines; trainer.py writes metrics, rollouts and checkpoints
+7. batches.py           rows become optimizer steps, ranks and micro-batches
+8. actor_trainer.py     the hybrid loss, accumulated exactly (accumulation.py) on a DeepSpeed engine
+9. weight_sync.py       the new weights go to the engines and are compared there (weight_check.py); trainer.py writes
+                        metrics, rollouts and checkpoints
 
-seams.py lists every place where an upstream class is replaced; platform.py answers CUDA's calls on a CPU.
+doctor.py and exactness/ look whether the numbers are right. seams.py lists every place where an upstream class is
+replaced; platform.py answers CUDA's calls on a CPU.
 """

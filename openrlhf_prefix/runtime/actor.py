@@ -51,9 +51,9 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         entropy = output.entropy[:, -action_mask.shape[1] :]
         return ActorForward(log_probs.cpu(), entropy.float().cpu())
 
-    def set_imitation_coef(self, value: float) -> None:
-        """Weight of the imitation term in the steps that follow."""
-        self.trainer.imitation_coef = value
+    def prepare(self, imitation_coef: float, measure_prefix: bool) -> None:
+        """What depends on the global step in the training on the next rollout batch."""
+        self.trainer.imitation_coef, self.trainer.measure_prefix = imitation_coef, measure_prefix
 
     def weight_fingerprints(self) -> dict[str, int]:
         """See weight_check.py; every rank has to be asked."""

@@ -18,8 +18,6 @@ from openrlhf.trainer.ppo_utils.experience import Experience, make_experience_ba
 from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
-from openrlhf_prefix.algorithm.imitation import POLICY
-from openrlhf_prefix.flags import prefixed_rows
 from openrlhf_prefix.runtime import accumulation
 from openrlhf_prefix.runtime.batches import micro_batches
 from openrlhf_prefix.runtime.metric_sums import MetricSums
@@ -67,21 +65,19 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.hybrid_loss = hybrid_loss(self.args)
         self.engine = self.actor.model
         self.ranks = self.strategy.ds_device_mesh["dp"].get_group()
-        self.imitation_coef = self.args.hybrid.imitation_coef
-        self.rounds = 0  # rollout batches trained on since the process started
+        self.imitation_coef = self.args.hybrid.imitation_coef  # the controller sets both before every rollout batch
+        self.measure_prefix = False  # whether to measure the prefix tokens' own gradient, one more pass over a step
 
     def ppo_train(self, kl_ctl: float) -> dict[str, float | None]:
         """Trains on the rows of the replay buffer; returns the metrics of the rollout batch."""
         self.actor.train()
         sums, last = MetricSums(), {}
         steps = micro_batches(self.replay_buffer.items, self.args, self.ranks)
-        every = self.args.prefix.gradient_every if prefixed_rows(self.args) else 0
-        if every and self.rounds % every == 0 and steps:
+        if self.measure_prefix and steps:
             last["prefix/gradient"] = self._prefix_gradient(steps[0])
         for _ in range(self.max_epochs):
             for step in steps:
                 self._optimizer_step(step, kl_ctl, sums)
-        self.rounds += 1
         last["actor_grad_norm"] = self.strategy.get_grad_norm(self.actor)
         last["actor_lr"] = self.actor_scheduler.get_last_lr()[0]
         return sums.means(self.ranks) | last
@@ -96,8 +92,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
     def _prefix_gradient(self, step: list[list[Experience]]) -> float | None:
         """Norm of the gradient that the prefix tokens of a step have by themselves; nothing is applied."""
         counts = self._count(step)
-        only = partial(self._loss, counts=counts, kl_ctl=0.0, sums=MetricSums(), of_prefix=True)
-        accumulation.accumulate(self.engine, [partial(only, batch) for batch in step])
+        accumulation.accumulate(self.engine, [partial(self._prefix_loss, batch, counts) for batch in step])
         norm = accumulation.gradient_norm(self.engine)
         accumulation.discard(self.engine)
         return norm if counts.tokens > counts.sampled else None
@@ -112,15 +107,23 @@ class PrefixActorTrainer(ActorPPOTrainer):
         dist.all_reduce(counts, group=self.ranks)
         return StepCounts(*map(float, counts.tolist()))
 
-    def _loss(
-        self,
-        batch: list[Experience],
-        counts: StepCounts,
-        kl_ctl: float,
-        sums: MetricSums,
-        of_prefix: bool = False,
-    ) -> torch.Tensor:
+    def _loss(self, batch: list[Experience], counts: StepCounts, kl_ctl: float, sums: MetricSums) -> torch.Tensor:
         """Forward pass and loss of one micro-batch; the factor undoes the engine's mean over data-parallel ranks."""
+        inputs, output = self._forward(batch)
+        loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl, self.imitation_coef)
+        sums.add(of_batch)
+        if self.aux_loss:  # of a mixture of experts: a mean over rows, like the others over the whole step
+            share = (inputs.action_mask.any(-1).sum() / max(counts.rows, 1.0)).to(loss.dtype)
+            loss = loss + self.args.actor.aux_loss_coef * output.aux_loss * share
+        return loss * dist.get_world_size(self.ranks)
+
+    def _prefix_loss(self, batch: list[Experience], counts: StepCounts) -> torch.Tensor:
+        """The same of the prefix tokens alone."""
+        inputs, _ = self._forward(batch)
+        return self.hybrid_loss.prefix_part(inputs, counts, self.imitation_coef) * dist.get_world_size(self.ranks)
+
+    def _forward(self, batch: list[Experience]) -> tuple[LossRows, Any]:
+        """What the loss of one micro-batch looks at, and the model's output."""
         rows = make_experience_batch(batch, self.args.ds.packing_samples).to_device(torch.cuda.current_device())
         log_probs, output = self.actor(
             rows.sequences,
@@ -130,17 +133,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
             ring_attn_group=self.strategy.ring_attn_group,
             return_entropy=self.hybrid_loss.entropy_coef is not None,
         )
-        inputs = self._loss_rows(rows, log_probs, output)
-        ranks = dist.get_world_size(self.ranks)
-        if of_prefix:
-            coef = 1.0 if self.hybrid_loss.imitation == POLICY else self.imitation_coef
-            return self.hybrid_loss.prefix_part(inputs, counts) * coef * ranks
-        loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl, self.imitation_coef)
-        sums.add(of_batch)
-        if self.aux_loss:  # of a mixture of experts: a mean over rows, like the others over the whole step
-            share = (rows.action_mask.any(-1).sum() / max(counts.rows, 1.0)).to(loss.dtype)
-            loss = loss + self.args.actor.aux_loss_coef * output.aux_loss * share
-        return loss * ranks
+        return self._loss_rows(rows, log_probs, output), output
 
     def _loss_rows(self, rows: Experience, log_probs: torch.Tensor, output: Any) -> LossRows:
         kl = entropy = None

@@ -54,13 +54,7 @@ def main(argv: Sequence[str]) -> None:
 
 def versions() -> Finding:
     """Installed packages against the pins."""
-    pinned = {
-        "openrlhf": pins.OPENRLHF,
-        "deepspeed": pins.DEEPSPEED,
-        "ray": pins.RAY,
-        "transformers": pins.TRANSFORMERS,
-        "math-verify": pins.MATH_VERIFY,
-    }
+    pinned = pins.COMPARED
     found = {name: importlib.metadata.version(name) for name in pinned}
     different = [f"{name} {found[name]} (pinned {pinned[name]})" for name in pinned if found[name] != pinned[name]]
     if different:

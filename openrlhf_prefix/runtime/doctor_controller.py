@@ -6,6 +6,7 @@ import ray
 import torch
 
 from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.runtime.actor_trainer import prefix_mask_of
 from openrlhf_prefix.runtime.doctor import LOG_PROB_TOLERANCE, OK, SKIPPED, WRONG, Examined, Finding
 from openrlhf_prefix.runtime.probe import wrong_coefficients
 from openrlhf_prefix.runtime.trainer import PrefixController
@@ -79,8 +80,6 @@ class DoctorController(PrefixController):
 
 def sampled_differences(row: Any) -> torch.Tensor:
     """|engine - actor| of the log-probs of every sampled token of a row."""
-    from openrlhf_prefix.runtime.actor_trainer import prefix_mask_of
-
     sampled = row.action_mask.bool() & ~prefix_mask_of(row)
     return (row.rollout_log_probs - row.action_log_probs)[sampled].abs()
 

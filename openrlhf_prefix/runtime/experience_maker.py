@@ -179,7 +179,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             "prefix/entropy": _mean(entropy[prefix]),
             "prefix/nll": _mean(nll[prefix]),
             **reward_by_ratio(raw_rewards[known & prefixed], ratios[known & prefixed]),
-            **{name: _mean(rows(name)[~rows(name).isnan()]) for name in experiences[0].info if name not in OWN},
+            **{name: _mean_of_known(rows(name)) for name in experiences[0].info if name not in OWN},
         }
         if experiences[0].rollout_log_probs is not None:
             engine = torch.cat([experience.rollout_log_probs.flatten() for experience in experiences])
@@ -224,3 +224,8 @@ def _spread(rewards: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
 def _mean(values: torch.Tensor) -> float | None:
     """Mean of the values, None where there are none: an absent measurement is not a zero."""
     return values.mean().item() if values.numel() else None
+
+
+def _mean_of_known(values: torch.Tensor) -> float | None:
+    """Mean without the NaN of rows that brought no such metric."""
+    return _mean(values[~values.isnan()])

@@ -52,7 +52,6 @@ SEAMS = [
     Seam("openrlhf.utils.deepspeed.deepspeed", "get_train_ds_config", "PyTorch's Adam on a CPU"),
     Seam("deepspeed.comm.torch", "build_shm_op", "gloo alone on a CPU"),
     Seam("deepspeed.comm.torch", "TorchBackend.all_gather_into_tensor", "finished on return on a CPU"),
-    Seam("openrlhf.utils.agent", "SingleTurnAgentExecutor", "reward functions and servers of the user"),
     Seam("openrlhf.models.utils", "compute_reward", "KL in the reward"),
     Seam("openrlhf.trainer.ppo_utils.length_penalty", "apply_length_penalties", "length penalties"),
 ]

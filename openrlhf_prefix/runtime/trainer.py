@@ -15,7 +15,7 @@ from openrlhf.utils.utils import get_tokenizer
 from openrlhf_prefix.data.order import ProblemLoader
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
-from openrlhf_prefix.flags import imitation_coef, make_sampler
+from openrlhf_prefix.flags import imitation_coef, make_sampler, prefixed_rows
 from openrlhf_prefix.report.lines import eval_line, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker
@@ -103,7 +103,9 @@ class PrefixController(undecorated(PPOTrainer)):
         """Training metrics and, beside them, those of the rollouts and of the schedule."""
         low, high = self.sampler.schedule.window(global_steps)
         coef = imitation_coef(self.args, global_steps, self.total_steps)
-        ray.get(self.actor_model_group.async_run_method(method_name="set_imitation_coef", value=coef))
+        every = self.args.prefix.gradient_every if prefixed_rows(self.args) else 0
+        measured = {"imitation_coef": coef, "measure_prefix": every > 0 and global_steps % every == 0}
+        ray.get(self.actor_model_group.async_run_method(method_name="prepare", **measured))
         status = super().ppo_train(global_steps) | self.experience_maker.metrics
         if status.get("prefix/gradient") is not None:  # None: no prefix token in that step
             status["prefix/gradient_share"] = status["prefix/gradient"] / max(status["actor_grad_norm"], 1e-12)

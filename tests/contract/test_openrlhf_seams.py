@@ -21,16 +21,7 @@ def test_every_seam_exists(seam):
     assert seams.look_up(seam) is not None, seam.why
 
 
-@pytest.mark.parametrize(
-    ("package", "version"),
-    [
-        ("openrlhf", pins.OPENRLHF),
-        ("deepspeed", pins.DEEPSPEED),
-        ("ray", pins.RAY),
-        ("transformers", pins.TRANSFORMERS),
-        ("math-verify", pins.MATH_VERIFY),
-    ],
-)
+@pytest.mark.parametrize(("package", "version"), list(pins.COMPARED.items()))
 def test_the_installed_versions_are_the_pinned_ones(package, version):
     assert importlib.metadata.version(package) == version
 

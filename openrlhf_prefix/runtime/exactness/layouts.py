@@ -66,7 +66,6 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
         "hybrid.imitation_mean": "tokens",
         "hybrid.imitation_coef": terms.imitation_coef,
         "prefix.keep": 1.0,  # the batch brings its own selection
-        "prefix.gradient_every": 1,  # a measurement before the steps: it must leave nothing behind
         "reward.remote_url": "math-verify",
     }
     if terms.correction:

@@ -47,6 +47,7 @@ def train(layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: 
         actor_scheduler=scheduler,
         micro_train_batch_size=max(layout.micro, 1),
     )
+    trainer.measure_prefix = True  # before the steps: it must leave nothing behind; OpenRLHF's loop has no such thing
     dealt = deal([experience(row) for row in rows], STEP_ROWS, layout.ranks)
     share = len(dealt) // layout.ranks
     for row in dealt[torch.distributed.get_rank() * share :][:share]:
