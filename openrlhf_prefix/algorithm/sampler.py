@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from openrlhf_prefix.algorithm.controllers import Schedule, Settings
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule
 
 
@@ -56,7 +57,8 @@ class PrefixSampler:
     """Draws the prefixes of a group.
 
     With `whole` a prefixed row is a demonstration from its first token to its last: its length is |y*|, whatever the
-    schedule and the limits say, and nothing is left to the policy.
+    schedule and the limits say, and nothing is left to the policy. `controller` takes the place of a uniform draw in
+    the schedule's window.
 
     Raises:
         ValueError: group_size below 1, prefixed_per_group outside [0, group_size], min_tokens below 1.
@@ -68,6 +70,7 @@ class PrefixSampler:
     min_tokens: int = 1
     seed: int = 0
     whole: bool = False
+    controller: Schedule | None = None
 
     def __post_init__(self) -> None:
         if self.group_size < 1:
@@ -109,11 +112,13 @@ class PrefixSampler:
         usable = [index for index, bound in enumerate(most) if bound >= 1]
         if slot < self.group_size - self.prefixed_per_group or not usable:
             return PLAIN
-        key = (self.seed, step, problem_id, slot)
+        controller = self.controller or Schedule(Settings(self.schedule))
+        key = (self.seed, step, problem_id, 0 if controller.shared else slot)
         chosen = usable[int(stable_uniform("demonstration", *key) * len(usable))]
         if self.whole:
             return PrefixDraw(demonstration=chosen, length=demonstration_lengths[chosen], ratio=1.0)
-        low, high = self.schedule.window(step)
-        ratio = low + (high - low) * stable_uniform("ratio", *key)
+        ratio = controller.ratio(step, problem_id, lambda name: stable_uniform(name, *key))
+        if ratio is None:
+            return PLAIN
         length = min(max(math.floor(ratio * demonstration_lengths[chosen]), self.min_tokens), most[chosen])
         return PrefixDraw(demonstration=chosen, length=length, ratio=ratio)
