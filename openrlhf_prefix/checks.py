@@ -4,17 +4,19 @@ import argparse
 from pathlib import Path
 
 from openrlhf_prefix.algorithm.imitation import POLICY
+from openrlhf_prefix.algorithm.presets import HALF, PRESETS
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import data_parallel_ranks, make_sampler, prefixed_rows
+from openrlhf_prefix.flags import data_parallel_ranks, make_sampler, prefixed_rows, trains_whole
 
 
 def check_flags(args: argparse.Namespace) -> None:
     """Checks that need no file and no cluster; `args` is nested. Raises UserError."""
     try:
-        make_sampler(args, total_steps=1 if args.prefix.total_steps is None else args.prefix.total_steps)
+        make_sampler(args, total_steps=1)
     except ValueError as error:
         raise UserError(str(error)) from None
-    for name, share in (("keep", args.prefix.keep), ("demonstration_fraction", args.prefix.demonstration_fraction)):
+    for name in ("keep", "demonstration_fraction", "span"):
+        share = getattr(args.prefix, name)
         if not 0.0 <= share <= 1.0:
             raise UserError(f"prefix.{name} is {share}: a share lies in [0, 1]")
     group, prefixed = args.rollout.n_samples_per_prompt, prefixed_rows(args)
@@ -58,22 +60,72 @@ def _check_method(args: argparse.Namespace) -> None:
             f"every row of a group of {prefixed} would be a whole demonstration, the same one {prefixed} times: set "
             "rollout.n_samples_per_prompt to 1"
         )
-    if flags.demonstration == "whole" and args.prefix.long_demonstrations == "truncate":
+    if trains_whole(args) and args.prefix.long_demonstrations == "truncate":
         raise UserError(
-            "prefix.long_demonstrations truncate leaves demonstrations without their end, and hybrid.demonstration "
-            "whole trains them to it: use drop"
+            f"prefix.long_demonstrations truncate leaves demonstrations without their end, and preset {flags.preset} "
+            "trains them to it: use drop"
         )
     if flags.imitation not in (POLICY, "luffy") and args.prefix.keep not in (0.0, 1.0):
         raise UserError(
             f"hybrid.imitation {flags.imitation} trains all demonstration tokens, prefix.keep {args.prefix.keep} a "
             "share of them: set prefix.keep to 1"
         )
+    _check_controller(args)
+    _check_supervised(args)
     for name in ("imitation_coef", "imitation_end"):
         value = getattr(flags, name)
         if value < 0 or (flags.convex and value > 1):
             raise UserError(f"hybrid.{name} is {value}: give 0 or more, and at most 1 with hybrid.convex")
     if flags.imitation_steps is not None and flags.imitation_steps < 1:
         raise UserError(f"hybrid.imitation_steps is {flags.imitation_steps}: give at least 1 step")
+
+
+def _check_controller(args: argparse.Namespace) -> None:
+    """The controller of the prefix lengths sees what it needs."""
+    name, prefixed = args.prefix.controller, prefixed_rows(args)
+    if name != "schedule" and (args.hybrid.demonstration == "whole" or not prefixed):
+        raise UserError(
+            f"prefix.controller {name} decides on the length of prefixes, and preset {args.hybrid.preset} has none: "
+            "leave it out"
+        )
+    if name == "on_failure" and prefixed == args.rollout.n_samples_per_prompt:
+        raise UserError(
+            "prefix.controller on_failure looks at the plain rows of a group, but all are prefixed: lower "
+            "prefix.prefixed_per_group"
+        )
+
+
+def _check_supervised(args: argparse.Namespace) -> None:
+    """Steps on demonstrations alone, and rows that a demonstration takes the place of."""
+    flags = args.hybrid
+    if PRESETS[flags.preset].sft_steps and not flags.sft_steps:
+        raise UserError(
+            f"preset {flags.preset} begins with supervised steps, and hybrid.sft_steps 0 leaves none: give 1 or more, "
+            "or use preset rft"
+        )
+    if flags.sft_steps < HALF:
+        raise UserError(f"hybrid.sft_steps is {flags.sft_steps}: give 0 or more, or -1 for half of the run")
+    if flags.sft_validate < 0 or (flags.sft_lr is not None and flags.sft_lr <= 0):
+        raise UserError("hybrid.sft_validate is 0 (never) or more, and hybrid.sft_lr above 0")
+    if (flags.sft_lr is not None or flags.sft_validate) and not flags.sft_steps:
+        raise UserError("hybrid.sft_lr and hybrid.sft_validate need a supervised stage: set hybrid.sft_steps")
+    if flags.rescue != "none" and flags.imitation == POLICY:
+        raise UserError(
+            f"hybrid.rescue {flags.rescue} puts demonstrations in: say how they train with hybrid.imitation"
+        )
+    if flags.rescue != "none" and prefixed_rows(args):
+        raise UserError(
+            f"hybrid.rescue {flags.rescue} is for groups of plain rows: set prefix.prefixed_per_group to 0"
+        )
+    if not 0 <= flags.gate < args.rollout.n_samples_per_prompt:
+        raise UserError(
+            f"hybrid.gate is {flags.gate}: right samples of {args.rollout.n_samples_per_prompt}, from 0 to one less"
+        )
+    if (flags.rescue != "none" or flags.sft_steps) and args.prefix.in_kl:
+        raise UserError(
+            "prefix.in_kl asks for the reference model on demonstrations that were not rolled out: leave it out with "
+            "hybrid.rescue and hybrid.sft_steps"
+        )
 
 
 def _check_unsupported(args: argparse.Namespace) -> None:

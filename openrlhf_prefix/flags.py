@@ -8,9 +8,10 @@ import argparse
 from collections.abc import Mapping
 
 from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS
+from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings
 from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.losses import DIVISORS
-from openrlhf_prefix.algorithm.presets import ALL, COMPAT, PRESETS
+from openrlhf_prefix.algorithm.presets import ALL, COMPAT, HALF, PRESETS
 from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
 from openrlhf_prefix.algorithm.selection import SCOPES
@@ -33,6 +34,8 @@ UPSTREAM = {
 }
 DEMONSTRATIONS = ("prefix", "whole")
 MEANS = ("policy", "tokens")
+SAMPLED = ("advantage", "likelihood")
+RESCUES = ("none", "replace", "buffer")
 ON_ERROR = ("mask", "zero", "raise")
 LONG_PROMPTS = ("refuse", "drop")
 LONG_DEMONSTRATIONS = ("refuse", "drop", "truncate")
@@ -58,6 +61,7 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add("--hybrid.preset", choices=list(PRESETS), default="prefix_rft", help="row of the table of methods")
     add("--hybrid.estimator", choices=ESTIMATORS, default=None, help="group advantage (default: the preset's)")
     add("--hybrid.baseline", choices=BASELINES, default=None, help="rows that form the baseline (default: preset)")
+    add("--hybrid.sampled", choices=SAMPLED, default=None, help="weight of sampled rows: advantage, or SRFT's")
     add("--hybrid.divisor", choices=DIVISORS, default=None, help="divisor of the loss (default: the preset's)")
     add(
         "--hybrid.demonstration",
@@ -73,6 +77,15 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add("--hybrid.convex", type=boolean, default=None, help="the policy's term has 1 - imitation weight")
     add("--hybrid.clip", type=boolean, default=None, help="PPO-clip at all (default: the preset's)")
     add("--hybrid.clip_prefix", type=boolean, default=None, help="PPO-clip on prefix tokens too (default: preset)")
+    add("--hybrid.rescue", choices=RESCUES, default=None, help="what becomes of groups with too few right samples")
+    add("--hybrid.gate", type=int, default=0, help="right samples up to which a group is one of them")
+    add("--hybrid.plugin", default=None, help="Python file that adds rows of your own to the tables of methods")
+
+    group = parser.add_argument_group("supervised stage", "steps on whole demonstrations before the first rollout")
+    add = group.add_argument
+    add("--hybrid.sft_steps", type=int, default=None, help="how many; -1: half of the run (default: the preset's)")
+    add("--hybrid.sft_lr", type=float, default=None, help="their learning rate (default: actor.adam.lr)")
+    add("--hybrid.sft_validate", type=int, default=0, help="end at the first rise of a loss measured every so many")
 
 
 def _add_prefix(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +98,13 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
     add("--prefix.low_end", type=float, default=0.05, help="lower bound of the prefix ratio at total_steps")
     add("--prefix.high", type=float, default=0.95, help="upper bound of the prefix ratio")
     add("--prefix.shape", choices=list(SHAPES), default="cosine", help="how the lower bound moves")
-    add("--prefix.total_steps", type=int, default=None, help="steps until low_end (default: the steps of the run)")
+    add("--prefix.total_steps", type=int, default=None, help="steps until low_end (default: prefix.span of the run)")
+    add("--prefix.span", type=float, default=None, help="share of the run until low_end (default: the preset's)")
+    add("--prefix.controller", choices=list(CONTROLLERS), default=None, help="what decides on the length of a prefix")
+    add("--prefix.stages", type=float, nargs="*", default=[0.5, 0.25], help="staged: shares, one after the other")
+    add("--prefix.chunks", type=int, default=5, help="binomial: parts of a demonstration")
+    add("--prefix.target", type=float, default=0.4, help="adaptive: mean reward below which a problem is given more")
+    add("--prefix.plain", type=float, default=0.1, help="adaptive: share of the visits without a prefix")
     add("--prefix.min_tokens", type=int, default=1, help="tokens that a prefix has at the least")
     add("--prefix.demonstrations_key", default="demonstrations", help="column that holds the demonstrations")
     add("--prefix.demonstration_fraction", type=float, default=1.0, help="share of problems that keep demonstrations")
@@ -168,6 +187,7 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
     values: dict[str, object] = {
         "hybrid.estimator": preset.estimator,
         "hybrid.baseline": preset.baseline,
+        "hybrid.sampled": preset.sampled,
         "hybrid.divisor": preset.divisor,
         "hybrid.clip_prefix": preset.clip_prefix,
         "hybrid.clip": preset.clip,
@@ -177,6 +197,10 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
         "hybrid.imitation_end": preset.imitation_end,
         "hybrid.imitation_mean": preset.imitation_mean,
         "hybrid.convex": preset.convex,
+        "hybrid.rescue": preset.rescue,
+        "hybrid.sft_steps": preset.sft_steps,
+        "prefix.controller": preset.controller,
+        "prefix.span": preset.span,
         "prefix.prefixed_per_group": preset.prefixed_per_group,
         "prefix.keep": preset.keep,
         "prefix.in_entropy": False,
@@ -212,22 +236,39 @@ def _from_upstream(explicit: Mapping[str, object], theirs: str) -> str:
 
 
 def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
-    """The prefix sampler that the (nested) flags describe."""
+    """The prefix sampler that the (nested) flags describe, for a run of `total_steps` rollout steps."""
+    flags = args.prefix
     schedule = PrefixSchedule(
-        low_start=args.prefix.low_start,
-        low_end=args.prefix.low_end,
-        high=args.prefix.high,
-        shape=args.prefix.shape,
-        total_steps=total_steps,
+        low_start=flags.low_start,
+        low_end=flags.low_end,
+        high=flags.high,
+        shape=flags.shape,
+        total_steps=max(round(flags.span * total_steps), 1) if flags.total_steps is None else flags.total_steps,
+    )
+    settings = Settings(
+        schedule, stages=tuple(flags.stages), chunks=flags.chunks, target=flags.target, plain=flags.plain
     )
     return PrefixSampler(
         schedule,
         group_size=args.rollout.n_samples_per_prompt,
         prefixed_per_group=prefixed_rows(args),
         whole=args.hybrid.demonstration == "whole",
-        min_tokens=args.prefix.min_tokens,
+        min_tokens=flags.min_tokens,
         seed=args.train.seed,
+        controller=CONTROLLERS[flags.controller](settings),
     )
+
+
+def trains_whole(args: argparse.Namespace) -> bool:
+    """Whether demonstrations are trained to their end, the stop token included; `args` is nested."""
+    flags = args.hybrid
+    return flags.demonstration == "whole" or flags.sft_steps != 0 or flags.rescue != "none"
+
+
+def sft_steps(args: argparse.Namespace, total_steps: int) -> int:
+    """Supervised steps before the first rollout; `args` is nested."""
+    steps = args.hybrid.sft_steps
+    return total_steps // 2 if steps == HALF else steps
 
 
 def prefixed_rows(args: argparse.Namespace) -> int:

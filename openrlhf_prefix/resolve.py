@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from openrlhf_prefix import checks, config, flags
+from openrlhf_prefix import checks, config, flags, plugins
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.runtime import upstream_cli
 
@@ -41,6 +41,8 @@ def resolve(argv: Sequence[str]) -> Resolved:
     control = {name: command_line.pop(name, None) for name in CONTROL}
     given = {**_config_file(control["config"]), **command_line}
     explicit = {name: value for name, value in given.items() if value is not None}  # null: as if it were not there
+    plugins.load(plugins.named_in(explicit))
+    parser = _parser()  # a plugin adds choices
     config.check_names(given, parser)  # before the preset's defaults can fail on a consequence of a misspelling
     settings = {**DEFAULTS, **flags.preset_values(explicit), **explicit}
     flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
@@ -53,6 +55,7 @@ def resolve(argv: Sequence[str]) -> Resolved:
 
 def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
     """Nested flags after all checks that need no file, from settings alone: for runs without a command line."""
+    plugins.load(plugins.named_in(settings))
     flat = config.parse(_parser(), {**DEFAULTS, **flags.preset_values(settings), **settings})
     args = upstream_cli.check({name: value for name, value in flat.items() if name not in CONTROL})
     checks.check_flags(args)
@@ -99,6 +102,7 @@ def _fill(flat: dict[str, Any], config_path: str | None) -> None:
             flat[flag] = str(run_dir / place)
     if not (flat["reward.remote_url"] or flat["reward.model_name_or_path"] or flat["train.agent_func_path"]):
         flat["reward.remote_url"] = flags.MATH_VERIFY
+    flat["hybrid.plugin"] = plugins.named_in(flat)
     for flag in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):
         flat[flag] = _absolute(flat[flag])
 

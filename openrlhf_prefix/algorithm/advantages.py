@@ -13,7 +13,9 @@ of its own, a singleton, and do not centre it:
 
 Example (dr_grpo_prefix), plain rewards 1 0 0 0, prefixed row rewarded 1: plain +0.75 -0.25 -0.25 -0.25,
 continuation +1.0, prefix +0.75.
-Source: arXiv 2507.01679, equations 3-5; Dr. GRPO arXiv 2503.20783; RLOO arXiv 2402.14740.
+SRFT trains sampled rows by their likelihood instead, with the weight 0.1 e^H for right ones and -1 for wrong ones, H
+the mean entropy of the row's tokens before the update.
+Source: arXiv 2507.01679, equations 3-5; Dr. GRPO arXiv 2503.20783; RLOO arXiv 2402.14740; SRFT arXiv 2506.19767.
 """
 
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ import torch
 ESTIMATORS = ("dr_grpo", "grpo", "rloo", "dr_grpo_prefix", "grpo_prefix")
 BASELINES = ("all", "plain")
 STD_EPSILON = 1e-6
+RIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ def group_advantages(
         prefix = centred
     known, zero = valid & counted.any(-1, keepdim=True), torch.zeros_like(rewards)
     return GroupAdvantages(torch.where(known, continuation, zero), torch.where(known & prefixed, prefix, zero))
+
+
+def likelihood_weights(rewards: torch.Tensor, entropy: torch.Tensor) -> torch.Tensor:
+    """What SRFT multiplies grad log p of sampled rows with; all three (G, N). Right is a reward above 0."""
+    return torch.where(rewards > 0, RIGHT * entropy.exp(), -torch.ones_like(entropy))
 
 
 def _check(rewards: torch.Tensor, prefixed: torch.Tensor, estimator: str, baseline: str) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
+from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY, Tokens
 from openrlhf_prefix.algorithm.losses import clipped_tokens, policy_loss_per_token, reduce_loss, sequence_log_ratio
 from openrlhf_prefix.algorithm.mismatch import mismatch_weights
 
@@ -43,6 +43,7 @@ class LossRows:
     rollout_log_probs: torch.Tensor | None = None  # of the engine; needed by a mismatch correction
     kl: torch.Tensor | None = None  # to the reference model, per token; needed where kl_coef is not 0
     entropy: torch.Tensor | None = None  # of the policy; given where there is an entropy term, or a metric of it
+    row_entropy: torch.Tensor | None = None  # (B, 1) mean over the row's action tokens before the update; for srft
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,11 @@ class HybridLoss:
         action = rows.action_mask.bool()
         prefix, zero = action & rows.prefix_mask, torch.zeros_like(rows.log_probs)
         log_probs, advantages = (torch.where(prefix, values, zero) for values in (rows.log_probs, rows.advantages))
-        per_token = torch.where(prefix, IMITATION[self.imitation](log_probs, advantages), zero)
+        tokens = Tokens(log_probs, advantages, zero if rows.row_entropy is None else rows.row_entropy)
+        per_token = torch.where(prefix, IMITATION[self.imitation](tokens), zero)
         if self.imitation_mean == "tokens":
-            tokens = counts.tokens - counts.sampled
-            return reduce_loss(per_token, prefix, "token-mean", tokens, counts.rows, self.budget)
+            count = counts.tokens - counts.sampled
+            return reduce_loss(per_token, prefix, "token-mean", count, counts.rows, self.budget)
         return self._reduce(per_token, action, counts, counts.tokens)
 
     def _reduce(self, per_token: torch.Tensor, mask: torch.Tensor, counts: StepCounts, tokens: float) -> torch.Tensor:

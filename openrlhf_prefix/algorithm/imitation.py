@@ -2,7 +2,7 @@
 
 Every method's gradient is a sum of c_t * grad log p_t over tokens, so that they differ on demonstration tokens in c_t
 alone (p the policy's probability of the token, A the row's advantage, r the ratio to the probability before the
-update; sg stops the gradient):
+update, H the mean entropy of the row's tokens before the update; sg stops the gradient):
 
     policy   A r, clipped       like sampled tokens (losses.py)      Prefix-RFT, arXiv 2507.01679
     nll      1                  -log p                               supervised fine-tuning
@@ -10,40 +10,54 @@ update; sg stops the gradient):
     phi      p (1 - p)          -sg(p (1 - p)) log p                 CHORD-phi, arXiv 2508.11408
     trust    min(1, p / alpha)  -sg(min(1, p / alpha)) log p         TRAPO, arXiv 2512.17636 (alpha 0.1)
     luffy    A g p / (p + g)^2  -A p / (p + g)                       LUFFY, arXiv 2504.14945 (g 0.1)
+    srft     0.5 e^-H + luffy's -0.5 e^-H log p - A p / (p + g)      SRFT, arXiv 2506.19767
 
 A method from outside the package adds a row to IMITATION.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
 ALPHA = 0.1  # below it, trust falls off with p
 GAMMA = 0.1  # where luffy's weight is highest: 0.25 A at p = g, against 0.083 A at p = 1
+SRFT_SUPERVISED = 0.5
 
-Imitation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+@dataclass(frozen=True)
+class Tokens:
+    """Demonstration tokens of a micro-batch, (B, A) each, entropy (B, A) or (B, 1). Only log_probs has a gradient."""
+
+    log_probs: torch.Tensor
+    advantages: torch.Tensor
+    entropy: torch.Tensor  # mean over the tokens of the row, before the update
+
+
+Imitation = Callable[[Tokens], torch.Tensor]  # -> loss per token, (B, A)
 
 
 def _weighted(weight: Callable[[torch.Tensor], torch.Tensor]) -> Imitation:
     """-sg(weight(p)) log p."""
-
-    def loss(log_probs: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
-        return -weight(log_probs.detach().exp()) * log_probs
-
-    return loss
+    return lambda tokens: -weight(tokens.log_probs.detach().exp()) * tokens.log_probs
 
 
-def _luffy(log_probs: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
-    p = log_probs.exp()
-    return -advantages * p / (p + GAMMA)
+def _luffy(tokens: Tokens) -> torch.Tensor:
+    p = tokens.log_probs.exp()
+    return -tokens.advantages * p / (p + GAMMA)
 
 
-# (log_probs, advantages), (B, A) each -> loss per token (B, A). "policy" has no entry: it is the clipped surrogate.
+def _srft(tokens: Tokens) -> torch.Tensor:
+    return -SRFT_SUPERVISED * (-tokens.entropy).exp() * tokens.log_probs + _luffy(tokens)
+
+
+# "policy" has no entry: it is the clipped surrogate.
 IMITATION: dict[str, Imitation] = {
     "nll": _weighted(torch.ones_like),
     "dft": _weighted(lambda p: p),
     "phi": _weighted(lambda p: p * (1 - p)),
     "trust": _weighted(lambda p: (p / ALPHA).clamp(max=1.0)),
     "luffy": _luffy,
+    "srft": _srft,
 }
 POLICY = "policy"

@@ -7,6 +7,7 @@ is the default of one flag; a flag that the user sets wins over the row.
 from dataclasses import dataclass
 
 ALL = -1  # prefixed_per_group: every row of a group
+HALF = -1  # sft_steps: half of the steps of the run
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Preset:
     demonstration: str = "prefix"  # --hybrid.demonstration: they start from a "prefix", or are the "whole" of it
     estimator: str = "dr_grpo"  # --hybrid.estimator: algorithm/advantages.py
     baseline: str = "plain"  # --hybrid.baseline: rows that form the baseline, "all" or "plain"
+    sampled: str = "advantage"  # --hybrid.sampled: what sampled tokens are weighted with, "advantage" or "likelihood"
     keep: float = 1.0  # --prefix.keep: share of the prefix tokens that train
     imitation: str = "policy"  # --hybrid.imitation: what prefix tokens train with, algorithm/imitation.py
     imitation_coef: float = 1.0  # --hybrid.imitation_coef: at the first step
@@ -25,6 +27,10 @@ class Preset:
     clip: bool = True  # --hybrid.clip: PPO-clip at all
     clip_prefix: bool = True  # --hybrid.clip_prefix: on prefix tokens too
     divisor: str = "constant"  # --hybrid.divisor: algorithm/losses.py
+    controller: str = "schedule"  # --prefix.controller: what decides on the length, algorithm/controllers.py
+    span: float = 1.0  # --prefix.span: share of the run over which the schedule moves
+    rescue: str = "none"  # --hybrid.rescue: what becomes of groups that failed: "none", "replace" or "buffer"
+    sft_steps: int = 0  # --hybrid.sft_steps: steps on demonstrations alone before the first rollout; or HALF
 
 
 PRESETS = {
@@ -46,6 +52,13 @@ PRESETS = {
         imitation="dft",
         imitation_mean="tokens",
     ),
+    "sft_then_rft": Preset(
+        source="arXiv 2604.23747: supervised steps, then rft",
+        prefixed_per_group=0,
+        baseline="all",
+        keep=0.0,
+        sft_steps=HALF,
+    ),
     "rft_with_sft_loss": Preset(
         source="LUFFY's baseline, arXiv 2504.14945: on-policy statistics, plus the demonstration's token mean",
         demonstration="whole",
@@ -59,6 +72,47 @@ PRESETS = {
         baseline="all",
         imitation="luffy",
         clip=False,
+    ),
+    "srft": Preset(
+        source="arXiv 2506.19767: entropy damps imitation and amplifies right samples; the demonstration is a member",
+        demonstration="whole",
+        estimator="grpo",
+        baseline="all",
+        sampled="likelihood",
+        imitation="srft",
+        clip=False,
+        divisor="token-mean",
+    ),
+    "uft": Preset(
+        source="arXiv 2505.16984: one hint for the whole group, binomial length, likelihood weight 0.001",
+        prefixed_per_group=ALL,
+        estimator="grpo",
+        baseline="all",
+        imitation="nll",
+        imitation_coef=0.001,
+        imitation_end=0.001,
+        imitation_mean="tokens",
+        divisor="token-mean",
+        controller="binomial",
+        span=0.6,  # 300 of 500 steps
+    ),
+    "relift": Preset(
+        source="arXiv 2506.07527: problems without a right sample wait in a buffer for a supervised step of their own",
+        prefixed_per_group=0,
+        baseline="all",
+        imitation="nll",
+        imitation_mean="tokens",
+        clip=False,
+        rescue="buffer",
+    ),
+    "hpt": Preset(
+        source="arXiv 2509.04419: the demonstration takes the place of a group with too few right samples",
+        prefixed_per_group=0,
+        baseline="all",
+        imitation="nll",
+        imitation_mean="tokens",
+        clip=False,
+        rescue="replace",
     ),
     "chord_mu": Preset(
         source="arXiv 2508.11408, weight 0.9 -> 0.05",

@@ -24,6 +24,7 @@ from openrlhf_prefix.data import cuts
 from openrlhf_prefix.data.files import iterate
 from openrlhf_prefix.data.rows import Columns, Row, parse, refuse
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.flags import trains_whole
 
 REFUSE, DROP = "refuse", "drop"
 # What `counts` of load_problems may hold, in the words of the start-up line.
@@ -71,7 +72,7 @@ def load_problems(
     Args:
         args: nested flags; reads data.{input_key, label_key, input_template, apply_chat_template, max_samples,
             max_len, long_prompts}, prefix.{demonstrations_key, demonstration_fraction, long_demonstrations,
-            stop_before_answer}, hybrid.demonstration and train.seed.
+            stop_before_answer}, hybrid.{demonstration, sft_steps, rescue} and train.seed.
         budget: response tokens, prefix included.
         counts: is told how many prompts and demonstrations were dropped, cut or capped, and why.
         held_out: the problems are for evaluation, which shows no demonstrations: they are not read.
@@ -207,7 +208,7 @@ def _check_demonstrations(
 ) -> list[tuple[np.ndarray, int]]:
     """The usable ones of a row, with limits that leave a token of the budget to the policy."""
     kept = []
-    room = budget - (args.hybrid.demonstration == "whole")  # which is trained to the token that ends it
+    room = budget - trains_whole(args)  # the token that ends it
     for index, (ids, limit) in enumerate(pairs):
         long = len(ids) > room
         if len(ids) < 2:

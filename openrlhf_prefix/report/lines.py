@@ -17,6 +17,8 @@ def step_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
     Example: step 3/20 | reward plain 0.31 prefixed 0.88 | window 0.84-0.95 ratio 0.90 kept 0.20 | length 31 |
     entropy 0.81 | grad 0.52 | gen 1.2s logp 0.3s train 0.9s sync 0.1s
     """
+    if "sft/rows" in metrics:
+        return _supervised_line(step, total, metrics)
     parts = [f"step {step}/{total}", f"reward plain {_number(metrics, 'reward/plain')}"]
     if metrics.get("reward/failed"):
         parts[-1] += f" failed {_number(metrics, 'reward/failed', 0)}"
@@ -31,6 +33,15 @@ def step_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
     parts.append(f"grad {_number(metrics, 'actor_grad_norm')}")
     parts.append(" ".join(f"{short} {_number(metrics, key, 1)}s" for key, short in PHASES.items()))
     return " | ".join(parts)
+
+
+def _supervised_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
+    """Example: step 3/20 | supervised loss 0.83 held-out 0.91 | grad 0.52 | train 0.9s"""
+    loss = f"supervised loss {_number(metrics, 'imitation_loss')}"
+    if "sft/validation_loss" in metrics:
+        loss += f" held-out {_number(metrics, 'sft/validation_loss')}"
+    seconds = f"train {_number(metrics, 'timing/step_total', 1)}s"
+    return f"step {step}/{total} | {loss} | grad {_number(metrics, 'actor_grad_norm')} | {seconds}"
 
 
 def _number(metrics: Mapping[str, Any], key: str, digits: int = 2) -> str:

@@ -51,9 +51,9 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         entropy = output.entropy[:, -action_mask.shape[1] :]
         return ActorForward(log_probs.cpu(), entropy.float().cpu())
 
-    def prepare(self, imitation_coef: float, measure_prefix: bool) -> None:
-        """What depends on the global step in the training on the next rollout batch."""
-        self.trainer.imitation_coef, self.trainer.measure_prefix = imitation_coef, measure_prefix
+    def prepare(self, **settings: Any) -> None:
+        """What depends on the global step: see PrefixActorTrainer.prepare."""
+        self.trainer.prepare(**settings)
 
     def weight_fingerprints(self) -> dict[str, int]:
         """See weight_check.py; every rank has to be asked."""

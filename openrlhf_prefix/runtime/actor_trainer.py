@@ -7,6 +7,7 @@ loss (algorithm/hybrid.py), and the step ends where it should (accumulation.py).
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from openrlhf.models.utils import compute_approx_kl
 from openrlhf.trainer.ppo_utils.experience import Experience, make_experience_batch
 from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
+from openrlhf_prefix import plugins
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
 from openrlhf_prefix.runtime import accumulation
 from openrlhf_prefix.runtime.batches import micro_batches
@@ -50,6 +52,24 @@ def hybrid_loss(args: SimpleNamespace) -> HybridLoss:
     )
 
 
+SUPERVISED = {
+    "imitation": "nll",
+    "imitation_mean": "tokens",
+    "convex": False,
+    "entropy_coef": None,
+    "correction": None,
+}
+
+
+def scale_learning_rate(scheduler: Any, factor: float) -> None:
+    """From the next optimizer step on, every learning rate of the schedule is `factor` times what the flags say."""
+    groups = scheduler.optimizer.param_groups
+    scheduler.base_lrs = [factor * group["initial_lr"] for group in groups]
+    for group, base, shape in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+        group["lr"] = base * shape(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in groups]
+
+
 def prefix_mask_of(experience: Experience) -> torch.Tensor:
     """(B, A) bool: the first `prefix_length` action tokens of every row."""
     lengths = torch.as_tensor([int(length) for length in experience.info["prefix_length"]])
@@ -62,11 +82,26 @@ class PrefixActorTrainer(ActorPPOTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.hybrid_loss = hybrid_loss(self.args)
+        plugins.load(self.args.hybrid.plugin)
         self.engine = self.actor.model
         self.ranks = self.strategy.ds_device_mesh["dp"].get_group()
-        self.imitation_coef = self.args.hybrid.imitation_coef  # the controller sets both before every rollout batch
-        self.measure_prefix = False  # whether to measure the prefix tokens' own gradient, one more pass over a step
+        self.prepare(self.args.hybrid.imitation_coef)
+
+    def prepare(self, imitation_coef: float, measure_prefix: bool = False, supervised: bool = False) -> None:
+        """Called before every rollout batch.
+
+        Args:
+            imitation_coef: weight of the imitation term.
+            measure_prefix: whether to measure the prefix tokens' own gradient, one more pass over an optimizer step.
+            supervised: the rows are whole demonstrations, to be trained by their likelihood at hybrid.sft_lr.
+        """
+        self.imitation_coef, self.measure_prefix = imitation_coef, measure_prefix
+        loss = hybrid_loss(self.args)
+        self.hybrid_loss = replace(loss, **SUPERVISED) if supervised else loss
+        if self.args.hybrid.sft_lr is not None:
+            scale_learning_rate(
+                self.actor_scheduler, self.args.hybrid.sft_lr / self.args.actor.adam.lr if supervised else 1.0
+            )
 
     def ppo_train(self, kl_ctl: float) -> dict[str, float | None]:
         """Trains on the rows of the replay buffer; returns the metrics of the rollout batch."""
@@ -158,4 +193,13 @@ class PrefixActorTrainer(ActorPPOTrainer):
             rollout_log_probs=rows.rollout_log_probs,
             kl=kl,
             entropy=entropy,
+            row_entropy=_of_rows(rows, "row_entropy"),
         )
+
+
+def _of_rows(rows: Experience, name: str) -> torch.Tensor | None:
+    """(B, 1) of a number that every row carries; None where they do not."""
+    if name not in rows.info:
+        return None
+    values = [float(value) for value in rows.info[name]]
+    return torch.tensor(values, device=rows.action_mask.device).unsqueeze(-1)

@@ -107,6 +107,8 @@ def _flags(options: argparse.Namespace) -> SimpleNamespace:
             "data.max_len": options.max_len,
             "data.long_prompts": "refuse",
             "hybrid.demonstration": "prefix",
+            "hybrid.sft_steps": 0,
+            "hybrid.rescue": "none",
             "prefix.demonstrations_key": None,
             "prefix.demonstration_fraction": 1.0,
             "prefix.long_demonstrations": "refuse",

@@ -8,15 +8,17 @@ are split into micro-batches or over ranks. The rows then leave in the order in 
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import torch
-from openrlhf.models.utils import compute_reward
+from openrlhf.models.utils import compute_reward, masked_mean
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
-from openrlhf_prefix.algorithm.advantages import GroupAdvantages, group_advantages
+from openrlhf_prefix.algorithm.advantages import GroupAdvantages, group_advantages, likelihood_weights
+from openrlhf_prefix.algorithm.controllers import Schedule
 from openrlhf_prefix.algorithm.sampler import request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.errors import RunStopped
@@ -25,17 +27,20 @@ from openrlhf_prefix.reward.math import REASONS
 from openrlhf_prefix.runtime.actor import ActorForward
 from openrlhf_prefix.runtime.actor_trainer import prefix_mask_of
 from openrlhf_prefix.runtime.batches import blank, deal, shuffled
+from openrlhf_prefix.runtime.rescue import Rescue
 
 
 class PrefixExperienceMaker(RemoteExperienceMaker):
     """OpenRLHF's experience maker with prefix-aware advantages."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, controller: Schedule, rescue: Rescue, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.metrics: dict[str, float] = {}  # of the last batch; read by the trainer
         self.last_batch: list[Experience] = []
         self.step = 0  # global step of the batch; set by the trainer
+        self.controller, self.rescue = controller, rescue
         self._entropies: list[torch.Tensor] = []
+        self._failed: dict[int, str] = {}  # groups with too few right rows -> their problems
 
     def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
         """Single rows with advantages, dealt out to optimizer steps and ranks."""
@@ -44,7 +49,16 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         rows = shuffled(experiences, seed)
         if self.args.reward.on_error == "mask":
             rows = [blank(row) if row.info["reward_failed"].any() else row for row in rows]
+        rows = self.rescue(rows, self._failed, self.step)
+        self.metrics |= self.rescue.metrics
         return deal(rows, self.args.train.batch_size, data_parallel_ranks(self.args))
+
+    def log_probs(self, batches: list[Experience]) -> list[torch.Tensor]:
+        """(B, A) log-probs by the policy of the action tokens of each batch."""
+        names = ("sequences", "action_mask", "attention_mask")
+        inputs = {name: [getattr(batch, name) for batch in batches] for name in names}
+        references = self.actor_model_group.async_run_method_batch(method_name="forward", **inputs)
+        return self._flatten_results(references, self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size)
 
     def _flatten_results(self, refs: list, duplicate_factor: int) -> list:
         """The actor's forward brings entropies along; they are kept here, upstream goes on with the log-probs."""
@@ -58,7 +72,10 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
     def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
         self._find_failed(experiences)
         raw = torch.cat([experience.rewards for experience in experiences])
+        self._look_at_groups(experiences, raw)
         apply_length_penalties(experiences, self.args)
+        for experience, entropy in zip(experiences, self._entropies, strict=True):
+            experience.info["row_entropy"] = masked_mean(entropy, experience.action_mask, dim=-1)
         advantages = self._group(experiences)
         prefix_masks = [prefix_mask_of(experience) & self._known(experience) for experience in experiences]
         selected = self._select(prefix_masks)
@@ -94,24 +111,46 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         masked = self.args.reward.on_error == "mask"
         return ~(experience.info["reward_failed"] & masked).unsqueeze(-1)
 
-    def _group(self, experiences: list[Experience]) -> GroupAdvantages:
-        """(G, N) advantages; experiences may hold the rows in any order, `index` tells each row's place."""
+    def _in_place(self, experiences: list[Experience], values: list[torch.Tensor]) -> torch.Tensor:
+        """(G, N) of numbers of the rows, which experiences may hold in any order: `index` tells each row's place."""
         place = torch.tensor([index for experience in experiences for index in experience.index])
-        size = self.args.rollout.n_samples_per_prompt
-        rewards = torch.empty(len(place))
-        rewards[place] = torch.cat([experience.rewards for experience in experiences])
-        lengths = torch.empty(len(place))
-        lengths[place] = torch.cat([experience.info["prefix_length"] for experience in experiences]).float()
-        valid = torch.empty(len(place), dtype=torch.bool)
-        valid[place] = torch.cat([self._known(experience).squeeze(-1) for experience in experiences])
-        spread = _spread(rewards.view(-1, size), valid.view(-1, size))
+        joined = torch.cat([part.flatten() for part in values])
+        ordered = torch.empty_like(joined)
+        ordered[place] = joined
+        return ordered.view(-1, self.args.rollout.n_samples_per_prompt)
+
+    def _info(self, experiences: list[Experience], name: str) -> torch.Tensor:
+        return self._in_place(experiences, [experience.info[name] for experience in experiences])
+
+    def _look_at_groups(self, experiences: list[Experience], raw_rewards: torch.Tensor) -> None:
+        """The length controller is told what came of its draws, and groups with too few right rows are noted."""
+        rewards = self._in_place(experiences, [raw_rewards])
+        known = self._in_place(experiences, [self._known(experience) for experience in experiences])
+        given = self._info(experiences, "prefix_ratio").float()
+        names = dict(
+            pair for experience in experiences for pair in zip(experience.index, experience.prompts, strict=True)
+        )
+        size, self._failed = self.args.rollout.n_samples_per_prompt, {}
+        for group in range(len(rewards)):
+            outcomes = list(zip(given[group].tolist(), rewards[group].tolist(), strict=True))
+            outcomes = [outcome for outcome, counts in zip(outcomes, known[group].tolist(), strict=True) if counts]
+            self.controller.observe(names[group * size], outcomes)
+            if outcomes and sum(reward > 0 for _, reward in outcomes) <= self.args.hybrid.gate:
+                self._failed[group] = names[group * size]
+
+    def _group(self, experiences: list[Experience]) -> GroupAdvantages:
+        """(G, N) advantages."""
+        rewards = self._in_place(experiences, [experience.rewards for experience in experiences])
+        valid = self._in_place(experiences, [self._known(experience) for experience in experiences])
+        spread, size = _spread(rewards, valid), self.args.rollout.n_samples_per_prompt
         for experience in experiences:
             experience.info["group_reward_std"] = spread[torch.tensor(experience.index) // size]
-        flags = self.args.hybrid
-        prefixed = lengths.view(-1, size) > 0
-        return group_advantages(
-            rewards.view(-1, size), prefixed, flags.estimator, flags.baseline, valid.view(-1, size)
-        )
+        flags, prefixed = self.args.hybrid, self._info(experiences, "prefix_length") > 0
+        advantages = group_advantages(rewards, prefixed, flags.estimator, flags.baseline, valid)
+        if flags.sampled == "likelihood":
+            weights = likelihood_weights(rewards, self._info(experiences, "row_entropy"))
+            advantages = replace(advantages, continuation=torch.where(valid, weights, torch.zeros_like(weights)))
+        return advantages
 
     def _continuation_returns(self, experience: Experience, advantages: torch.Tensor) -> torch.Tensor:
         """(B, A) advantage of every action token as if all were sampled, KL penalty included."""
@@ -198,6 +237,7 @@ OWN = {
     "prefix_ratio",
     "prefix_advantage",
     "reward_failed",
+    "row_entropy",
     "verdict",
     "reward",
     "kl",

@@ -17,7 +17,7 @@ from openrlhf_prefix import config
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import prefixed_rows
+from openrlhf_prefix.flags import prefixed_rows, sft_steps, trains_whole
 from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.resolve import Resolved
@@ -93,19 +93,7 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
             f"{args.data.prompt_dataset} holds {len(train_set)} problems, fewer than rollout.batch_size "
             f"{args.rollout.batch_size}: lower it, or add problems"
         )
-    shown = sum(bool(any(problem.limits)) for problem in train_set)
-    if prefixed_rows(args) == args.rollout.n_samples_per_prompt and shown < len(train_set):
-        raise UserError(
-            f"{len(train_set) - shown} of {len(train_set)} problems in {args.data.prompt_dataset} have no usable "
-            f"demonstration, and preset {args.hybrid.preset} trains on nothing else: leave them out"
-        )
-    if prefixed_rows(args) and not shown:
-        noted = "".join(f"; {count} {what}" for what, count in counts.items() if count)
-        raise UserError(
-            f"{args.data.prompt_dataset} has no demonstration in any row (column "
-            f"{args.prefix.demonstrations_key!r}{noted}): name the right one in --prefix.demonstrations_key, or use "
-            "--hybrid.preset rft"
-        )
+    check_demonstrations(args, train_set, counts)
     if warning := try_reward(args, tokenizer, train_set[0]):
         print(f"warning: {warning}", flush=True)
     stops = stop_ids(args, tokenizer)
@@ -113,6 +101,36 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
     dropped = f", {left_out[LONG_PROMPTS]} {LONG_PROMPTS}" if left_out[LONG_PROMPTS] else ""
     print(f"{samples.counts_line(train_set, counts)}; {len(held_out)} held out{dropped}", flush=True)
     return train_set, held_out
+
+
+def check_demonstrations(args: SimpleNamespace, problems: list[Problem], counts: Counter[str]) -> None:
+    """The training set has the demonstrations that the method needs. Raises UserError."""
+    name, method, prefixed = args.data.prompt_dataset, f"preset {args.hybrid.preset}", prefixed_rows(args)
+    usable = sum(bool(problem.demonstrations if trains_whole(args) else any(problem.limits)) for problem in problems)
+    if (prefixed or trains_whole(args)) and not usable:
+        noted = "".join(f"; {count} {what}" for what, count in counts.items() if count)
+        raise UserError(
+            f"{name} has no demonstration in any row (column {args.prefix.demonstrations_key!r}{noted}), and {method} "
+            "needs them: name the right column in --prefix.demonstrations_key, or use --hybrid.preset rft"
+        )
+    alone = args.hybrid.demonstration == "whole" and prefixed == args.rollout.n_samples_per_prompt
+    if alone and usable < len(problems):
+        raise UserError(
+            f"{len(problems) - usable} of {len(problems)} problems in {name} have no usable demonstration, and "
+            f"{method} trains on nothing else: leave them out"
+        )
+    rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    if args.hybrid.sft_validate and usable <= rows:
+        raise UserError(
+            f"hybrid.sft_validate holds out {rows} demonstrations (as many as a step has rows), and {name} has "
+            f"{usable}: leave it out, or add demonstrations"
+        )
+    steps = len(problems) // args.rollout.batch_size * args.train.num_episodes
+    if args.hybrid.sft_steps and not 0 < sft_steps(args, steps) < steps:
+        raise UserError(
+            f"hybrid.sft_steps {args.hybrid.sft_steps} of a run of {steps} steps leaves none to one of the two "
+            "stages: change it, or add problems or episodes"
+        )
 
 
 def start_ray(args: SimpleNamespace) -> None:

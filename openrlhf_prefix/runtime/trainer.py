@@ -15,13 +15,16 @@ from openrlhf.utils.utils import get_tokenizer
 from openrlhf_prefix.data.order import ProblemLoader
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
-from openrlhf_prefix.flags import imitation_coef, make_sampler, prefixed_rows
+from openrlhf_prefix.flags import imitation_coef, make_sampler, prefixed_rows, sft_steps
 from openrlhf_prefix.report.lines import eval_line, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.runtime.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker
 from openrlhf_prefix.runtime.generator import PrefixSamplesGenerator
+from openrlhf_prefix.runtime.rescue import Rescue
 from openrlhf_prefix.runtime.rollout_log import rollout_rows
 from openrlhf_prefix.runtime.seams import replaced, undecorated
+from openrlhf_prefix.runtime.supervised import SupervisedStage
 from openrlhf_prefix.runtime.weight_check import compare, stale_weights
 
 
@@ -44,7 +47,7 @@ class PrefixController(undecorated(PPOTrainer)):
         self.total_steps = len(self.prompts_dataloader) // args.rollout.batch_size * args.train.num_episodes
         rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
         self.max_steps = self.total_steps * (rows // args.train.batch_size) * args.train.max_epochs
-        self.sampler = make_sampler(args, args.prefix.total_steps or self.total_steps)
+        self.sampler = make_sampler(args, self.total_steps)
         self.samples_generator = PrefixSamplesGenerator(
             sampler=self.sampler,
             end=tokenizer.eos_token_id,
@@ -59,9 +62,21 @@ class PrefixController(undecorated(PPOTrainer)):
         BasePPOTrainer.__init__(
             self, strategy, actor_group, critic_group, reward_group, reference_group, engines, tokenizer
         )
+        validated = rows if args.hybrid.sft_validate else 0
+        demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, held_out=validated)
         self.experience_maker = PrefixExperienceMaker(
-            actor_group, critic_group, reward_group, reference_group, self.kl_ctl, strategy, tokenizer
+            actor_group,
+            critic_group,
+            reward_group,
+            reference_group,
+            self.kl_ctl,
+            strategy,
+            tokenizer,
+            controller=self.sampler.controller,
+            rescue=Rescue(args, demonstrations),
         )
+        self.supervised = SupervisedStage(self, demonstrations, sft_steps(args, self.total_steps))
+        self.resume_at: dict[str, Any] | None = None  # where upstream's loop begins, once the supervised stage is over
         self.evaluations: dict[int, dict[str, float]] = {}
         self.weight_check: dict[str, float] = {}
 
@@ -76,20 +91,43 @@ class PrefixController(undecorated(PPOTrainer)):
         self.samples_generator.step = step
         if self.eval_dataloader and not step and self.args.run.eval_at_start:
             self.evaluate(0, **self.eval_kwargs())
-        super().fit(global_step)
+        if (after := self.supervised.run(step)) > step:
+            self.resume_at = self.supervised.position(after)
+        self.samples_generator.step = after
+        super().fit(after)
         step = self.samples_generator.step
         if self.eval_dataloader and step not in self.evaluations:
             self.evaluate(step, **self.eval_kwargs())
         self.write_summary(step, time.time() - started)
+        self.close()
+
+    def close(self) -> None:
         ray.get([engine.shutdown.remote() for engine in self.vllm_engines])
 
     def init_checkpoint_states(self) -> dict[str, Any]:
+        if self.resume_at is not None:
+            return self.resume_at
         states = super().init_checkpoint_states()
         if "global_step" not in states:
             raise RuntimeError(
                 f"no complete checkpoint could be loaded from {self.args.ckpt.path}: see the actor's log"
             )
+        if "learnt" in states:
+            self.load_learnt(states["learnt"])
         return states
+
+    def learnt(self) -> dict[str, Any]:
+        """What the controller process has learnt from rollouts and carries from step to step."""
+        return {
+            "lengths": self.sampler.controller.state_dict(),
+            "waiting": self.experience_maker.rescue.waiting,
+            "supervised": self.supervised.state_dict(),
+        }
+
+    def load_learnt(self, state: dict[str, Any]) -> None:
+        self.sampler.controller.load_state_dict(state["lengths"])
+        self.experience_maker.rescue.waiting = [tuple(place) for place in state["waiting"]]
+        self.supervised.load_state_dict(state["supervised"])
 
     def train_step(self, rollout_samples: list, global_step: int) -> tuple[dict[str, Any], int]:
         self.experience_maker.step = global_step
@@ -102,10 +140,15 @@ class PrefixController(undecorated(PPOTrainer)):
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
         """Training metrics and, beside them, those of the rollouts and of the schedule."""
         low, high = self.sampler.schedule.window(global_steps)
-        coef = imitation_coef(self.args, global_steps, self.total_steps)
-        every = self.args.prefix.gradient_every if prefixed_rows(self.args) else 0
-        measured = {"imitation_coef": coef, "measure_prefix": every > 0 and global_steps % every == 0}
-        ray.get(self.actor_model_group.async_run_method(method_name="prepare", **measured))
+        every, supervised = self.args.prefix.gradient_every, global_steps < self.supervised.end
+        settings = {
+            "imitation_coef": 1.0 if supervised else imitation_coef(self.args, global_steps, self.total_steps),
+            "measure_prefix": bool(every and prefixed_rows(self.args))
+            and global_steps % every == 0
+            and not supervised,
+            "supervised": supervised,
+        }
+        ray.get(self.actor_model_group.async_run_method(method_name="prepare", **settings))
         status = super().ppo_train(global_steps) | self.experience_maker.metrics
         if status.get("prefix/gradient") is not None:  # None: no prefix token in that step
             status["prefix/gradient_share"] = status["prefix/gradient"] / max(status["actor_grad_norm"], 1e-12)
@@ -144,6 +187,8 @@ class PrefixController(undecorated(PPOTrainer)):
         failures = self.samples_generator.failures
         self.folder.append("reward_failures", [{"step": global_step, **failure} for failure in failures])
         self.show(step_line(global_step, self.total_steps, metrics), global_step)
+        if client_states is not None:
+            client_states["learnt"] = self.learnt()
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
 
     def eval_kwargs(self) -> dict[str, Any]:

@@ -80,6 +80,9 @@ def refuse(capsys, flags, *more):
         ("prefix.demonstration_fraction", "0", "4 problems whose demonstrations are withheld"),
         ("prefix.long_demonstrations", "cut", "refuse, drop, truncate"),
         ("data.long_prompts", "truncate", "refuse, drop"),
+        ("hybrid.plugin", "./no_method.py", "hybrid.plugin: there is no file"),
+        ("hybrid.sft_steps", "1", "of a run of 1 steps leaves none to one of the two stages"),
+        ("prefix.controller", "magic", "schedule, uniform, staged"),
     ],
 )
 def test_a_wrong_flag_is_named_with_its_mend(capsys, base, flag, value, expected):
@@ -106,6 +109,19 @@ def test_a_row_that_cannot_be_used_is_named_with_file_and_number(capsys, base, t
     data = write(tmp_path / "bad.jsonl", rows)
     said = refuse(capsys, {**base, "data.prompt_dataset": str(data)})
     assert expected in said and "bad.jsonl" in said
+
+
+@pytest.mark.parametrize("preset", ["luffy", "sft_then_rft", "relift", "hpt", "srft", "uft"])
+def test_a_method_of_demonstrations_on_data_without_any_is_refused(capsys, base, tmp_path, preset):
+    data = write(tmp_path / "bare.jsonl", [{**GOOD, "demonstrations": []}] * 8)
+    said = refuse(capsys, {**base, "data.prompt_dataset": str(data)}, "--hybrid.preset", preset)
+    assert "no demonstration in any row" in said and f"preset {preset} needs them" in said
+
+
+def test_a_validation_set_must_leave_demonstrations_to_train(capsys, base, tmp_path):
+    flags = ("--hybrid.preset", "sft_then_rft", "--hybrid.sft_validate", 1)
+    data = write(tmp_path / "few.jsonl", [GOOD] * 8)
+    assert "holds out 32 demonstrations" in refuse(capsys, {**base, "data.prompt_dataset": str(data)}, *flags)
 
 
 def test_a_broken_line_of_json_is_named_with_its_file_and_row(capsys, base, tmp_path):

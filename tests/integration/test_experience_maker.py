@@ -1,5 +1,6 @@
 """Advantages of a rollout batch do not depend on how its rows are split into forward batches."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,8 @@ platform.choose().install()
 
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
+from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings  # noqa: E402
+from openrlhf_prefix.algorithm.schedules import PrefixSchedule  # noqa: E402
 from openrlhf_prefix.errors import RunStopped  # noqa: E402
 from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker, reward_by_ratio  # noqa: E402
 
@@ -25,7 +28,7 @@ def maker(keep: float = 0.2, scope: str = "batch") -> PrefixExperienceMaker:
     made = object.__new__(PrefixExperienceMaker)
     made.args = SimpleNamespace(
         rollout=SimpleNamespace(n_samples_per_prompt=GROUP, max_new_tokens=LENGTH),
-        hybrid=SimpleNamespace(estimator="dr_grpo", baseline="plain"),
+        hybrid=SimpleNamespace(estimator="dr_grpo", baseline="plain", sampled="advantage", gate=0),
         prefix=SimpleNamespace(keep=keep, scope=scope),
         reward=SimpleNamespace(
             clip_range=None,
@@ -37,6 +40,7 @@ def maker(keep: float = 0.2, scope: str = "batch") -> PrefixExperienceMaker:
         algo=SimpleNamespace(kl=SimpleNamespace(use_loss=False)),
     )
     made.kl_ctl = SimpleNamespace(value=0.0)
+    made.controller = CONTROLLERS["on_failure"](Settings(PrefixSchedule()))
     made.initial_model_group = None
     return made
 
@@ -56,6 +60,7 @@ def rows() -> tuple[list[Experience], torch.Tensor]:
             response_length=torch.tensor([LENGTH]),
             truncated=torch.zeros(1),
             index=[number],
+            prompts=[f"problem {number // GROUP}"],
             info={
                 "prefix_length": torch.tensor([PREFIXES[number]]),
                 "prefix_ratio": torch.tensor([PREFIXES[number] / 20]),
@@ -163,3 +168,32 @@ def test_a_reward_that_is_no_number_failed_too() -> None:
 def test_a_group_without_a_known_plain_row_trains_nothing() -> None:
     made = failing("mask", [0, 1, 2])
     assert all(experience.advantages.eq(0).all() for experience in made.batch[:4])
+
+
+def test_controller_and_rescue_are_told_of_every_group() -> None:
+    """Group 0: 2 of 4 right, one of them plain. Group 1: none; with a gate of 2 both are too few."""
+    made, (singles, entropy) = maker(), rows()
+    made._entropies = [entropy]
+    made.compute_advantages_and_returns([Experience.concat_experiences(singles[::-1], 0)])
+    assert made._failed == {1: "problem 1"} and made.controller.failed == {"problem 1"}
+    made.args.hybrid.gate = 2
+    made.compute_advantages_and_returns([Experience.concat_experiences(rows()[0], 0)])
+    assert made._failed == {0: "problem 0", 1: "problem 1"}
+
+
+def test_a_group_of_unknown_rewards_did_not_fail() -> None:
+    made = failing("mask", [0, 1, 2, 3])
+    assert made._failed == {1: "problem 1"}
+
+
+def test_srft_weights_sampled_rows_by_their_entropy() -> None:
+    """Right: 0.1 e^H with H the row's mean entropy; wrong: -1. The prefixed row has its group advantage, (1 - 1/2)
+    over the standard deviation of 1 0 0 1, on its prefix."""
+    made, (singles, entropy) = maker(keep=1.0), rows()
+    flags = made.args.hybrid
+    flags.estimator, flags.baseline, flags.sampled = "grpo", "all", "likelihood"
+    made._entropies = [entropy[n : n + 1] for n in range(8)]
+    batch = made.compute_advantages_and_returns(singles)
+    assert batch[0].advantages[0].tolist() == pytest.approx([0.1 * math.exp(entropy[0].mean())] * LENGTH)
+    assert batch[1].advantages[0].tolist() == [-1.0] * LENGTH
+    assert batch[3].advantages[0, :7].tolist() == pytest.approx([0.5 / (1 / 3) ** 0.5] * 7, rel=1e-4)

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS, GroupAdvantages, group_advantages
+from openrlhf_prefix.algorithm.advantages import (
+    BASELINES,
+    ESTIMATORS,
+    GroupAdvantages,
+    group_advantages,
+    likelihood_weights,
+)
 
 SYMMETRIC = [(estimator, "all") for estimator in ("dr_grpo", "grpo", "rloo")]
 ALL_PAIRS = SYMMETRIC + [(estimator, "plain") for estimator in ESTIMATORS]
@@ -248,3 +254,9 @@ def test_leaving_a_row_out_is_a_smaller_group(estimator: str) -> None:
     assert left.tolist() == pytest.approx(
         group_advantages(rewards[:, [0, 1, 3]], none[:, :3], estimator, "all").continuation[0].tolist()
     )
+
+
+def test_srft_pushes_right_rows_by_their_entropy_and_wrong_ones_away() -> None:
+    """0.1 e^H with H = 0 and log 3; -1 where the reward is 0."""
+    weights = likelihood_weights(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[0.0, math.log(3), math.log(3)]]))
+    assert weights[0].tolist() == near([0.1, 0.3, -1.0])

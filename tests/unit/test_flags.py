@@ -75,7 +75,12 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
     assert (args.hybrid.imitation, args.hybrid.imitation_mean) == (row.imitation, row.imitation_mean)
     assert (args.hybrid.imitation_coef, args.hybrid.imitation_end) == (row.imitation_coef, row.imitation_end)
     assert (args.hybrid.demonstration, args.hybrid.convex) == (row.demonstration, row.convex)
-    assert args.hybrid.clip == row.clip
+    assert (args.hybrid.clip, args.hybrid.sampled, args.hybrid.rescue) == (row.clip, row.sampled, row.rescue)
+    assert (args.hybrid.sft_steps, args.prefix.controller, args.prefix.span) == (
+        row.sft_steps,
+        row.controller,
+        row.span,
+    )
     checks.check_flags(args)
 
 
@@ -88,10 +93,51 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         ({"hybrid__preset": "luffy", "hybrid__imitation_end": -0.1}, "give 0 or more"),
         ({"hybrid__preset": "chord_phi", "prefix__keep": 0.2}, "set prefix.keep to 1"),
         ({"hybrid__preset": "chord_mu", "hybrid__imitation_steps": 0}, "at least 1 step"),
+        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_steps": 0}, "hybrid.sft_steps 0 leaves none"),
+        ({"hybrid__sft_steps": -2}, "-1 for half of the run"),
+        ({"hybrid__sft_lr": 1e-5}, "need a supervised stage"),
+        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_lr": 0.0}, "hybrid.sft_lr above 0"),
+        ({"hybrid__preset": "sft_then_rft", "prefix__long_demonstrations": "truncate"}, "use drop"),
+        ({"hybrid__preset": "hpt", "hybrid__imitation": "policy"}, "say how they train with hybrid.imitation"),
+        ({"hybrid__preset": "hpt", "prefix__prefixed_per_group": 1}, "set prefix.prefixed_per_group to 0"),
+        ({"hybrid__preset": "hpt", "hybrid__gate": 4}, "right samples of 4, from 0 to one less"),
+        ({"hybrid__preset": "relift", "prefix__in_kl": True}, "leave it out with"),
+        ({"hybrid__preset": "rft", "prefix__controller": "adaptive"}, "preset rft has none"),
+        ({"hybrid__preset": "luffy", "prefix__controller": "staged"}, "preset luffy has none"),
+        (
+            {"hybrid__baseline": "all", "prefix__prefixed_per_group": 4, "prefix__controller": "on_failure"},
+            "all are pr",
+        ),
+        ({"prefix__stages": [0.5, 2.0]}, "prefix.stages is [0.5, 2.0]"),
+        ({"prefix__span": 1.5}, "prefix.span is 1.5"),
     ],
 )
 def test_methods_whose_flags_do_not_fit_together_are_refused(explicit: dict, message: str) -> None:
     assert message in refusal(**explicit)
+
+
+def test_a_schedule_spans_its_share_of_the_run_unless_its_steps_are_given() -> None:
+    """uft: 0.6 of 500 steps, as published; and one hint for the whole group."""
+    uft = resolved(hybrid__preset="uft")
+    assert flags.make_sampler(uft, total_steps=500).schedule.total_steps == 300
+    assert flags.make_sampler(uft, 500).controller.shared and flags.prefixed_rows(uft) == 4
+    assert flags.make_sampler(resolved(prefix__total_steps=7), total_steps=500).schedule.total_steps == 7
+    assert flags.make_sampler(resolved(), total_steps=500).schedule.total_steps == 500
+
+
+@pytest.mark.parametrize(("sft_steps", "expected"), [(-1, 10), (6, 6)])
+def test_the_supervised_stage_takes_half_of_the_run_or_what_is_given(sft_steps: int, expected: int) -> None:
+    assert flags.sft_steps(resolved(hybrid__preset="sft_then_rft", hybrid__sft_steps=sft_steps), 21) == expected
+    assert flags.sft_steps(resolved(), 21) == 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "whole"),
+    [("prefix_rft", False), ("rft", False), ("uft", False)]
+    + [(name, True) for name in ("sft", "luffy", "srft", "sft_then_rft", "relift", "hpt")],
+)
+def test_some_methods_train_demonstrations_to_their_end(preset: str, whole: bool) -> None:
+    assert flags.trains_whole(resolved(hybrid__preset=preset)) == whole
 
 
 def test_the_weight_of_imitation_moves_by_a_cosine_and_stays() -> None:

@@ -8,10 +8,11 @@ import torch
 
 from openrlhf_prefix.algorithm import imitation
 from openrlhf_prefix.algorithm.hybrid import HybridLoss, LossRows, StepCounts
-from openrlhf_prefix.algorithm.imitation import GAMMA, IMITATION
+from openrlhf_prefix.algorithm.imitation import GAMMA, IMITATION, Tokens
 
 P = torch.tensor([[0.9, 0.5, 0.1, 0.04, 0.001]], dtype=torch.float64)
 A = torch.tensor([[1.0, -0.5, 2.0, 0.75, 1.0]], dtype=torch.float64)
+H = torch.tensor([[math.log(2)]], dtype=torch.float64)  # e^-H = 1/2
 
 
 @pytest.mark.parametrize(
@@ -22,25 +23,26 @@ A = torch.tensor([[1.0, -0.5, 2.0, 0.75, 1.0]], dtype=torch.float64)
         ("phi", P * (1 - P)),
         ("trust", torch.tensor([[1.0, 1.0, 1.0, 0.4, 0.01]], dtype=torch.float64)),  # min(1, p / 0.1)
         ("luffy", A * GAMMA * P / (P + GAMMA) ** 2),
+        ("srft", 0.5 * 0.5 + A * GAMMA * P / (P + GAMMA) ** 2),
     ],
 )
 def test_the_gradient_is_the_coefficient_of_the_definition(name: str, coefficient: torch.Tensor) -> None:
     log_probs = P.log().requires_grad_()
-    IMITATION[name](log_probs, A).sum().backward()
+    IMITATION[name](Tokens(log_probs, A, H)).sum().backward()
     torch.testing.assert_close(-log_probs.grad, coefficient)
 
 
 def test_luffy_is_strongest_at_gamma_and_weak_at_certainty() -> None:
     """A g p / (p + g)^2 at p = g is A / 4; at p = 1 it is 0.1 / 1.21."""
     log_probs = torch.tensor([[GAMMA, 1.0]], dtype=torch.float64).log().requires_grad_()
-    IMITATION["luffy"](log_probs, torch.ones(1, 2, dtype=torch.float64)).sum().backward()
+    IMITATION["luffy"](Tokens(log_probs, torch.ones(1, 2, dtype=torch.float64), H)).sum().backward()
     assert (-log_probs.grad[0]).tolist() == pytest.approx([0.25, 0.1 / 1.21])
 
 
 def test_dft_is_the_expected_accuracy_by_finite_differences() -> None:
     """Its gradient in the logits is that of -p: a central difference of -softmax(z)[k]."""
     logits = torch.tensor([0.3, -1.2, 0.9, 0.0], dtype=torch.float64, requires_grad=True)
-    IMITATION["dft"](logits.log_softmax(-1)[2:3], torch.ones(1)).sum().backward()
+    IMITATION["dft"](Tokens(logits.log_softmax(-1)[2:3], torch.ones(1), H)).sum().backward()
     for index in range(4):
         step = torch.zeros(4, dtype=torch.float64)
         step[index] = 1e-6
@@ -57,7 +59,9 @@ COUNTS = StepCounts(rows=2.0, tokens=5.0, sampled=2.0)
 
 def rows(**changed: torch.Tensor) -> LossRows:
     advantages = torch.tensor([[1.0, 1.0, 1.0], [0.5, 0.5, 9.0]])
-    return replace(LossRows(LOGP, LOGP, advantages, ACTION, PREFIX), **changed)
+    return replace(
+        LossRows(LOGP, LOGP, advantages, ACTION, PREFIX, row_entropy=torch.tensor([[0.7], [0.2]])), **changed
+    )
 
 
 def test_sft_is_the_masked_negative_log_likelihood() -> None:
@@ -89,7 +93,7 @@ def test_luffy_with_g_towards_infinity_is_the_policy_gradient_scaled_down(monkey
     """g A g p / (p + g)^2 -> A p: the surrogate of a behaviour that is certain of its token."""
     monkeypatch.setattr(imitation, "GAMMA", 1e6)
     log_probs = P.log().requires_grad_()
-    (1e6 * IMITATION["luffy"](log_probs, A)).sum().backward()
+    (1e6 * IMITATION["luffy"](Tokens(log_probs, A, H))).sum().backward()
     torch.testing.assert_close(-log_probs.grad, A * P, rtol=1e-5, atol=0)
 
 
@@ -98,18 +102,18 @@ def test_luffy_with_g_towards_infinity_is_the_policy_gradient_scaled_down(monkey
 def test_micro_batches_add_up_also_without_a_demonstration_token(name: str, mean: str) -> None:
     loss = HybridLoss(divisor="seq-mean", budget=4, imitation=name, imitation_mean=mean)
     whole = loss(rows(), COUNTS)[0]
-    parts = [loss(LossRows(*(getattr(rows(), field)[i : i + 1] for field in FIELDS)), COUNTS)[0] for i in range(2)]
+    parts = [loss(LossRows(**{f: getattr(rows(), f)[i : i + 1] for f in FIELDS}), COUNTS)[0] for i in range(2)]
     assert sum(parts).item() == pytest.approx(whole.item(), abs=1e-6) and parts[1].isfinite()
     nothing = loss(rows(action_mask=ACTION & False), StepCounts(0.0, 0.0, 0.0))[0]
     assert nothing.item() == 0.0
 
 
-FIELDS = ("log_probs", "old_log_probs", "advantages", "action_mask", "prefix_mask")
+FIELDS = ("log_probs", "old_log_probs", "advantages", "action_mask", "prefix_mask", "row_entropy")
 
 
 def test_a_method_from_outside_is_a_row_and_a_function(monkeypatch) -> None:
     """-sg(1 - p) log p, focal-like: at p = 1/2, 1/4, 1/8 the loss is log 2 (1/2 + 2 * 3/4 + 3 * 7/8) / 3."""
-    monkeypatch.setitem(IMITATION, "focal", lambda log_probs, advantages: -(1 - log_probs.detach().exp()) * log_probs)
+    monkeypatch.setitem(IMITATION, "focal", lambda t: -(1 - t.log_probs.detach().exp()) * t.log_probs)
     loss = HybridLoss(divisor="token-mean", imitation="focal", imitation_mean="tokens")
     value, _ = loss(rows(advantages=torch.zeros(2, 3)), COUNTS)
     assert value.item() == pytest.approx(math.log(2) * (0.5 + 1.5 + 2.625) / 3)

@@ -54,6 +54,8 @@ def flags(**changed: Any) -> SimpleNamespace:
         "data.max_len": 20,
         "data.long_prompts": "refuse",
         "hybrid.demonstration": "prefix",
+        "hybrid.sft_steps": 0,
+        "hybrid.rescue": "none",
         "prefix.demonstrations_key": "demonstrations",
         "prefix.demonstration_fraction": 1.0,
         "prefix.long_demonstrations": "refuse",

@@ -26,6 +26,13 @@ STEP = {
 }
 
 
+def test_a_supervised_step_has_a_line_of_its_own() -> None:
+    metrics = {"sft/rows": 128.0, "imitation_loss": 0.834, "actor_grad_norm": 0.5, "timing/step_total": 1.26}
+    assert step_line(2, 20, metrics) == "step 2/20 | supervised loss 0.83 | grad 0.50 | train 1.3s"
+    validated = step_line(2, 20, metrics | {"sft/validation_loss": 0.9})
+    assert validated == "step 2/20 | supervised loss 0.83 held-out 0.90 | grad 0.50 | train 1.3s"
+
+
 def test_a_step_is_one_line_with_its_numbers() -> None:
     assert step_line(3, 20, STEP) == (
         "step 3/20 | reward plain 0.31 prefixed 0.88 | window 0.84-0.95 ratio 0.90 kept 0.20 | length 31 | "

@@ -6,6 +6,7 @@ padding, no micro-batches, no code of algorithm/. Whatever engine, split and ord
 parameters by the same amount.
 """
 
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,23 @@ class Terms:
     kl_coef: float = 0.05
     entropy_coef: float | None = 0.01
     correction: bool = True
-    imitation: str = "policy"  # of prefix tokens: "policy", "nll" or "luffy"; the last two over their own tokens
+    clip: bool = True
+    imitation: str = "policy"  # of prefix tokens: "policy", or a row of WEIGHTS
     imitation_coef: float = 0.7
+    imitation_mean: str = "tokens"  # divisor of that term: its own tokens, or the "policy"'s divisor
+    convex: bool = False
+
+
+# What the methods multiply grad log p of a demonstration token with, from their definitions: p its probability, A its
+# advantage, H the mean entropy of its row.
+WEIGHTS = {
+    "nll": lambda p, A, H: 1.0,
+    "dft": lambda p, A, H: p,
+    "phi": lambda p, A, H: p * (1 - p),
+    "trust": lambda p, A, H: min(1.0, p / 0.1),
+    "luffy": lambda p, A, H: A * 0.1 * p / (p + 0.1) ** 2,
+    "srft": lambda p, A, H: 0.5 * math.exp(-H) + A * 0.1 * p / (p + 0.1) ** 2,
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,7 @@ class Row:
     old: torch.Tensor  # (A,) log-probs of the policy before the update
     rollout: torch.Tensor  # (A,) of the engine; meaningless on prefix tokens
     base: torch.Tensor  # (A,) of the reference model
+    entropy: float  # mean over its tokens before the update
 
 
 def make_model(folder: Path) -> None:
@@ -102,6 +119,7 @@ def make_rows(model: Any) -> list[Row]:
                 old=old,
                 rollout=torch.cat([torch.zeros(prefix), (old + 0.15 * noise[1])[prefix:]]),
                 base=log_probs + 0.3 * noise[2],
+                entropy=0.2 * len(rows),
             )
         )
     return rows
@@ -134,45 +152,48 @@ def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tens
     """This row's share of the step's loss, token by token as the definitions have it."""
     log_probs, entropies = _forward(model, row.tokens, row.prompt)
     n_all, n_sampled = (sum(len(r.old) - hide * r.prefix for r in step) for hide in (0, 1))
-    policy, sampled_part, imitated = [], [], [torch.zeros(())]
+    policy, imitated, sampled_part = [], [], []
     for t in range(len(log_probs)):
-        sampled = t >= row.prefix
-        ratio, advantage = (log_probs[t] - row.old[t]).exp(), row.advantages[t]
+        sampled, advantage = t >= row.prefix, row.advantages[t]
         if not sampled and terms.imitation != "policy":
-            p = log_probs[t].exp()
-            imitated.append(-log_probs[t] if terms.imitation == "nll" else -advantage * p / (p + 0.1))
-            policy.append(torch.zeros(()))
+            weight = WEIGHTS[terms.imitation](float(log_probs[t].detach().exp()), float(advantage), row.entropy)
+            imitated.append(-weight * log_probs[t])
             continue
-        gain = torch.min(ratio * advantage, ratio.clamp(1 - CLIP_LOW, 1 + CLIP_HIGH) * advantage)
-        if advantage < 0:
-            gain = torch.max(gain, DUAL_CLIP * advantage)
-        weight = 1.0
+        policy.append(_surrogate((log_probs[t] - row.old[t]).exp(), advantage, terms.clip))
         if sampled and terms.correction:
             weight = float((row.old[t] - row.rollout[t]).exp())
-            weight = weight if BAND[0] <= weight <= BAND[1] else 0.0
-        policy.append(-weight * gain)
+            policy[-1] = (weight if BAND[0] <= weight <= BAND[1] else 0.0) * policy[-1]
         if sampled:
             toward = row.base[t] - log_probs[t]
             k3 = toward.exp() - 1 - toward
             sampled_part.append(terms.kl_coef * k3 - (terms.entropy_coef or 0.0) * entropies[t])
-    beside = terms.imitation_coef * sum(imitated) / max(n_all - n_sampled, 1)
-    return beside + _reduced(policy, sampled_part, step, n_all, n_sampled, terms.divisor)
+    of_policy = _divided(policy, len(log_probs), n_all, step, terms.divisor)
+    beside = _divided(sampled_part, len(sampled_part), n_sampled, step, terms.divisor)
+    if terms.imitation == "policy":
+        return of_policy + beside
+    if terms.imitation_mean == "tokens":
+        imitation = sum(imitated) / max(n_all - n_sampled, 1)
+    else:
+        imitation = _divided(imitated, len(log_probs), n_all, step, terms.divisor)
+    kept = 1 - terms.imitation_coef if terms.convex else 1.0
+    return kept * of_policy + terms.imitation_coef * imitation + beside
 
 
-def _reduced(
-    policy: list[torch.Tensor],
-    sampled_part: list[torch.Tensor],
-    step: list[Row],
-    n_all: int,
-    n_sampled: int,
-    divisor: str,
-) -> torch.Tensor:
-    """Sums of one row, divided as the divisor says."""
+def _surrogate(ratio: torch.Tensor, advantage: torch.Tensor, clip: bool) -> torch.Tensor:
+    if not clip:
+        return -ratio * advantage
+    gain = torch.min(ratio * advantage, ratio.clamp(1 - CLIP_LOW, 1 + CLIP_HIGH) * advantage)
+    return -torch.max(gain, DUAL_CLIP * advantage) if advantage < 0 else -gain
+
+
+def _divided(values: list[torch.Tensor], of_row: int, of_step: int, step: list[Row], divisor: str) -> torch.Tensor:
+    """The sum of one row's tokens, divided as the divisor says: `of_row` of the term are in it, `of_step` in all."""
+    total = sum(values, torch.zeros(()))
     if divisor == "token-mean":
-        return sum(policy) / n_all + sum(sampled_part) / n_sampled
+        return total / of_step
     if divisor == "seq-mean":
-        return (sum(policy) / len(policy) + sum(sampled_part) / len(sampled_part)) / len(step)
-    return (sum(policy) + sum(sampled_part)) / (len(step) * BUDGET)
+        return total / of_row / len(step)
+    return total / (len(step) * BUDGET)
 
 
 def shuffled_within_steps(rows: list[Row], seed: int) -> list[Row]:

@@ -63,7 +63,9 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
         "algo.kl.estimator": "k3",
         "hybrid.divisor": terms.divisor,
         "hybrid.imitation": terms.imitation,
-        "hybrid.imitation_mean": "tokens",
+        "hybrid.clip": terms.clip,
+        "hybrid.imitation_mean": terms.imitation_mean,
+        "hybrid.convex": terms.convex,
         "hybrid.imitation_coef": terms.imitation_coef,
         "prefix.keep": 1.0,  # the batch brings its own selection
         "reward.remote_url": "math-verify",

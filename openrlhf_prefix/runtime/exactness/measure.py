@@ -33,6 +33,8 @@ from openrlhf_prefix.runtime.exactness.layouts import Layout, all_layouts, table
 
 TOLERANCE = 1e-5
 
+Case = tuple[Layout, Terms]
+
 
 def main(argv: Sequence[str]) -> None:
     """The `exactness` verb; SystemExit(1) where our loop misses the tolerance."""
@@ -60,20 +62,26 @@ def measure(
         rows: use the first rows only; STEP_ROWS of them are exactly one optimizer step.
     """
     terms = terms or (Terms(kl_coef=0.0, entropy_coef=None, correction=False) if upstream else Terms())
-    found: dict[Layout, float] = {}
+    found = measure_cases([(layout, terms) for layout in layouts], upstream, rows)
+    return {layout: found[layout, terms] for layout in layouts}
+
+
+def measure_cases(cases: Sequence[Case], upstream: bool = False, rows: int | None = None) -> dict[Case, float]:
+    """The same for pairs of a layout and terms of the loss."""
+    found: dict[Case, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder) / "model")
         worlds = {}
-        for ranks in sorted({layout.ranks for layout in layouts}):
-            chosen = [layout for layout in layouts if layout.ranks == ranks]
+        for ranks in sorted({layout.ranks for layout, _ in cases}):
+            chosen = [case for case in cases if case[0].ranks == ranks]
             result = Path(folder) / f"{ranks}.pt"
-            job = (ranks, free_port(), Path(folder), chosen, terms, upstream, rows, result)
+            job = (ranks, free_port(), Path(folder), chosen, upstream, rows, result)
             worlds[result] = torch.multiprocessing.spawn(_rank, args=job, nprocs=ranks, join=False)
         for result, processes in worlds.items():
             while not processes.join():
                 pass
             found |= torch.load(result, weights_only=False)
-    return {layout: found[layout] for layout in layouts}
+    return found
 
 
 def _rank(
@@ -81,13 +89,12 @@ def _rank(
     ranks: int,
     port: int,
     folder: Path,
-    layouts: list[Layout],
-    terms: Terms,
+    cases: list[Case],
     upstream: bool,
     count: int | None,
     result: Path,
 ) -> None:
-    """One training process: all layouts of this number of ranks, one after the other."""
+    """One training process: all cases of this number of ranks, one after the other."""
     os.environ.setdefault(platform.VARIABLE, "cuda" if torch.cuda.is_available() else "cpu")
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -100,29 +107,27 @@ def _rank(
     ):
         platform.current().install()
         platform.current().patch_trainer()
-        found = _compare(layouts, folder / "model", terms, upstream, count)
+        found = _compare(cases, folder / "model", upstream, count)
     if rank == 0:
         torch.save(found, result)
     torch.distributed.destroy_process_group()
 
 
-def _compare(
-    layouts: list[Layout], model: Path, terms: Terms, upstream: bool, count: int | None
-) -> dict[Layout, float]:
-    """Relative difference of each layout, on this rank."""
+def _compare(cases: list[Case], model: Path, upstream: bool, count: int | None) -> dict[Case, float]:
+    """Relative difference of each case, on this rank."""
     from openrlhf_prefix.runtime.exactness.training import train  # imports OpenRLHF, which wants the platform first
 
     rows = make_rows(load_model(model))[:count]
-    expected = reference_change(load_model(model), rows, terms)
-    size = sum(value.square().sum() for value in expected.values()).sqrt()
     before = {name: value.detach() for name, value in load_model(model).named_parameters()}
+    expected = {terms: reference_change(load_model(model), rows, terms) for terms in {terms for _, terms in cases}}
     found = {}
     shown = sys.__stderr__ if sys.__stderr__.isatty() and os.environ["RANK"] == "0" else None
-    for layout in tqdm(layouts, desc=f"{layouts[0].ranks} rank(s)", file=shown, disable=shown is None):
+    for layout, terms in tqdm(cases, desc=f"{cases[0][0].ranks} rank(s)", file=shown, disable=shown is None):
         ordered = shuffled_within_steps(rows, seed=3) if layout.reordered else rows
-        after = train(layout, model, ordered, terms, upstream)
-        error = sum((after[name] - before[name] - expected[name]).square().sum() for name in expected).sqrt()
-        found[layout] = float(error / size)
+        after, wanted = train(layout, model, ordered, terms, upstream), expected[terms]
+        size = sum(value.square().sum() for value in wanted.values()).sqrt()
+        error = sum((after[name] - before[name] - wanted[name]).square().sum() for name in wanted).sqrt()
+        found[layout, terms] = float(error / size)
     return found
 
 

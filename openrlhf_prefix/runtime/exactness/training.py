@@ -47,7 +47,8 @@ def train(layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: 
         actor_scheduler=scheduler,
         micro_train_batch_size=max(layout.micro, 1),
     )
-    trainer.measure_prefix = True  # before the steps: it must leave nothing behind; OpenRLHF's loop has no such thing
+    if not upstream:
+        trainer.prepare(terms.imitation_coef, measure_prefix=True)  # which must leave nothing behind
     dealt = deal([experience(row) for row in rows], STEP_ROWS, layout.ranks)
     share = len(dealt) // layout.ranks
     for row in dealt[torch.distributed.get_rank() * share :][:share]:
@@ -123,5 +124,5 @@ def experience(row: Row) -> Experience:
         response_length=torch.tensor([length - row.prompt]),
         total_length=torch.tensor([length]),
         truncated=torch.zeros(1),
-        info={"prefix_length": torch.tensor([row.prefix])},
+        info={"prefix_length": torch.tensor([row.prefix]), "row_entropy": torch.tensor([row.entropy])},
     )
