@@ -1,0 +1,123 @@
+"""Three real steps of every preset, one after the other on the same actors and engines (their start takes longest).
+
+    python tests/e2e/every_preset.py FOLDER      one run folder for every preset
+
+Each preset has its own flags, problems and controller; what the actors were started with is set to its flags.
+"""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ray
+
+from openrlhf_prefix.resolve import resolve
+from openrlhf_prefix.runtime import launch, seams
+
+ROWS = 32  # of a step and of an optimizer step
+FLAGS = {
+    "config": "configs/quickstart.yaml",
+    "actor.adam.lr": 1e-4,
+    "rollout.batch_size": 4,
+    "rollout.n_samples_per_prompt": 8,
+    "train.batch_size": ROWS,
+    "train.micro_batch_size": 16,
+    "rollout.micro_batch_size": 16,
+    "data.max_samples": 12,
+    "eval.steps": -1,
+    "eval.dataset": "",
+    "ckpt.save_steps": -1,
+    "run.rollout_groups": -1,
+    "prefix.gradient_every": 1,
+}
+ALONE = {"rollout.n_samples_per_prompt": 1, "rollout.batch_size": ROWS, "data.max_samples": ROWS}
+PRESETS: dict[str, dict[str, Any]] = {
+    "rft": {},
+    "prefix_rft": {},
+    "luffy": {},
+    "srft": {},
+    "uft": {"prefix.total_steps": 3},
+    "rft_with_sft_loss": {},
+    # 16 groups of two, which all fail: 32 problems wait after two steps
+    "relift": {"rollout.n_samples_per_prompt": 2, "rollout.batch_size": 16, "data.max_samples": 48, "hybrid.gate": 1},
+    "hpt": {"hybrid.gate": 3},
+    "chord_mu": {},
+    "chord_phi": {},
+    "trust_prefix": {},
+    "prefix_context": {"prefix.controller": "adaptive"},
+    "on_failure": {"hybrid.preset": "prefix_rft", "prefix.controller": "on_failure", "train.num_episodes": 3}
+    | {"data.max_samples": 4},
+    "sft": {**ALONE, "train.num_episodes": 3},
+    "dft": {**ALONE, "train.num_episodes": 3},
+    "sft_then_rft": {"hybrid.sft_steps": 2, "hybrid.sft_lr": 5e-4},
+    "focal": {"hybrid.plugin": "tests/e2e/focal.py"},
+}
+
+
+def flags(preset: str, folder: Path) -> list[str]:
+    settings = {**FLAGS, "hybrid.preset": preset, "run.dir": folder / preset, **PRESETS[preset]}
+    return [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+
+
+def main(folder: Path) -> None:
+    every = {preset: resolve(flags(preset, folder)).args for preset in PRESETS}
+    first = every["rft"]
+    problems = {preset: launch.read_problems(args) for preset, args in every.items()}
+    for args in every.values():
+        Path(args.run.dir).mkdir(parents=True)
+    with launch.cluster(first, problems["rft"]):
+        for preset, args in every.items():
+            args.run.problems, args.run.board = ray.put(problems[preset]), first.run.board
+        first.run.every = every
+        try:
+            seams.wire(controller=controller())(first)
+        except ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, Done):
+                raise
+
+
+class Done(Exception):
+    """Ends OpenRLHF's train() before it would export a model."""
+
+
+def controller() -> Any:
+    """The Ray actor class; what it imports needs Ray to be up."""
+    from openrlhf_prefix.runtime.trainer import PrefixController
+
+    class One(PrefixController):
+        def close(self) -> None:
+            """The engines go on to the next preset."""
+
+    class EveryPreset(PrefixController):
+        def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate: Any) -> None:
+            self.every, strategy.args.run.every = strategy.args.run.every, None
+            self.parts = (pretrain, strategy, groups, generate)
+            every, board = self.every, strategy.args.run.board
+            kept = every["rft"].run.problems = strategy.args.run.problems
+            super().__init__(pretrain, strategy, *groups, **generate)
+            every["rft"].run.problems, every["rft"].run.board = kept, board
+
+        def fit(self, global_step: int = 0) -> None:
+            pretrain, strategy, groups, generate = self.parts
+            for args in self.every.values():
+                strategy.args = args
+                retuned = [actor.__ray_call__.remote(retune, args) for actor in self.actor_model_group._actor_handlers]
+                ray.get(retuned)
+                One(pretrain, strategy, *groups, **generate).fit()
+            self.close()
+            raise Done
+
+    return ray.remote(EveryPreset)
+
+
+def retune(actor: Any, args: SimpleNamespace) -> None:
+    """Runs in the trainer: from now on it has these flags."""
+    from openrlhf_prefix import plugins
+
+    plugins.load(args.hybrid.plugin)
+    actor.strategy.args = actor.trainer.strategy.args = actor.trainer.args = args
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,124 @@
+"""Three steps of every method on the real stack: its rows, its terms and what it leaves in the metrics."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SECONDS
+
+from openrlhf_prefix.algorithm.presets import PRESETS
+
+OTHERS = {"on_failure", "focal"}  # a controller, and a method from outside the package
+
+
+@pytest.fixture(scope="module")
+def folder(embedded, tmp_path_factory) -> Path:
+    made = tmp_path_factory.mktemp("every")
+    command = [sys.executable, "-W", "ignore", "tests/e2e/every_preset.py", str(made)]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
+    )
+    assert done.returncode == 0, done.stdout
+    return made
+
+
+def read(folder: Path, preset: str, name: str = "metrics") -> list[dict]:
+    return [json.loads(line) for line in (folder / preset / f"{name}.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, *sorted(OTHERS)])
+def test_three_steps_with_a_gradient(folder: Path, preset: str) -> None:
+    steps = read(folder, preset)
+    assert [row["step"] for row in steps] == [1, 2, 3]
+    assert any(row["actor_grad_norm"] > 0 for row in steps)
+    assert all(value == value for row in steps for value in row.values())  # no NaN
+
+
+@pytest.mark.parametrize("preset", ["luffy", "srft", "rft_with_sft_loss", "chord_mu", "chord_phi", "focal"])
+def test_a_whole_demonstration_is_a_member_of_its_group(folder: Path, preset: str) -> None:
+    """The last of 8 rows: verified as right, trained to its stop token, and the policy writes nothing after it."""
+    rows = read(folder, preset, "rollouts")
+    assert len(rows) == 3 * 32
+    for row in rows:
+        whole = row["slot"] == 7
+        assert bool(row["prefix"]) == whole
+        if whole:
+            assert row["prefix"].endswith("<|im_end|>") and row["continuation"] == "" and row["reward"] == 1.0
+    assert all(row["imitation_loss"] != 0 for row in read(folder, preset) if preset != "luffy")
+
+
+def test_luffy_counts_the_demonstration_in_the_mean(folder: Path) -> None:
+    rows = read(folder, "luffy", "rollouts")
+    for group in range(4):
+        members = [row for row in rows if row["step"] == 1 and row["group"] == group]
+        mean = sum(row["reward"] for row in members) / 8
+        assert members[7]["prefix_advantage"] == pytest.approx(1 - mean)
+        assert members[0]["advantage"] == pytest.approx(members[0]["reward"] - mean)
+
+
+def test_srft_weights_are_those_of_right_and_wrong_rows(folder: Path) -> None:
+    sampled = [row for row in read(folder, "srft", "rollouts") if not row["prefix"]]
+    assert all(row["advantage"] == -1.0 for row in sampled if not row["reward"])
+    assert all(0.1 <= row["advantage"] < 1.0 for row in sampled if row["reward"])
+
+
+def test_uft_gives_one_hint_to_the_whole_group(folder: Path) -> None:
+    rows = read(folder, "uft", "rollouts")
+    groups = {(row["step"], row["group"]): set() for row in rows}
+    for row in rows:
+        groups[row["step"], row["group"]].add(row["prefix"])
+    assert all(len(prefixes) == 1 for prefixes in groups.values()) and len(set.union(*groups.values())) > 3
+
+
+@pytest.mark.parametrize("preset", ["sft", "dft"])
+def test_supervised_training_lowers_its_loss_and_samples_nothing(folder: Path, preset: str) -> None:
+    """Three passes over 32 demonstrations."""
+    steps = read(folder, preset)
+    losses = [row["imitation_loss"] for row in steps]
+    assert losses[0] > losses[2]
+    assert all("rollout/entropy" not in row and row["prefix/rows"] == 32 for row in steps)
+
+
+def test_the_supervised_stage_comes_first_with_its_own_learning_rate(folder: Path) -> None:
+    first, second, third = read(folder, "sft_then_rft")
+    assert first["sft/rows"] == second["sft/rows"] == 32 and "sft/rows" not in third
+    assert first["actor_lr"] == pytest.approx(5e-4) and third["actor_lr"] == pytest.approx(1e-4)
+    assert first["imitation_loss"] > second["imitation_loss"] > 0
+    rows = read(folder, "sft_then_rft", "rollouts")
+    assert {row["step"] for row in rows} == {3} and not any(row["prefix"] for row in rows)
+
+
+def test_relift_takes_a_supervised_step_when_enough_problems_wait(folder: Path) -> None:
+    """Groups of 2 with at most one right sample wait; as soon as 32 do, an optimizer step of them leaves."""
+    waiting = supervised = 0
+    for step, metrics in enumerate(read(folder, "relift"), start=1):
+        rows = [row for row in read(folder, "relift", "rollouts") if row["step"] == step]
+        right = [sum(row["reward"] for row in rows if row["group"] == group) for group in range(16)]
+        waiting += sum(count <= 1 for count in right)
+        due = 32 if waiting >= 32 else 0
+        waiting, supervised = waiting - due, supervised + due
+        assert (metrics["rescue/waiting"], metrics["rescue/supervised_rows"]) == (waiting, due)
+        assert (metrics["imitation_loss"] > 0) == (due > 0)
+    assert supervised == 32
+
+
+def test_hpt_replaces_groups_with_too_few_right_samples(folder: Path) -> None:
+    for step, metrics in enumerate(read(folder, "hpt"), start=1):
+        rows = [row for row in read(folder, "hpt", "rollouts") if row["step"] == step]
+        right = [sum(row["reward"] for row in rows if row["group"] == group) for group in range(4)]
+        assert metrics["rescue/replaced"] == sum(count <= 3 for count in right)
+        assert (metrics["imitation_loss"] > 0) == (metrics["rescue/replaced"] > 0)
+
+
+def test_on_failure_gives_prefixes_only_after_a_visit_without_a_right_sample(folder: Path) -> None:
+    """Three visits of the same 4 problems."""
+    rows = read(folder, "on_failure", "rollouts")
+    assert not any(row["prefix"] for row in rows if row["step"] == 1)
+    for step in (2, 3):
+        before = [row for row in rows if row["step"] == step - 1]
+        failed = {row["problem"] for row in before} - {
+            row["problem"] for row in before if row["reward"] and not row["prefix"]
+        }
+        assert {row["problem"] for row in rows if row["step"] == step and row["prefix"]} == failed
