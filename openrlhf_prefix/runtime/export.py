@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils.logging import disable_progress_bar
 
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.kinds import is_checkpoint, refuse_export_as_checkpoint
@@ -144,7 +145,8 @@ def from_checkpoint(checkpoint: Path, param_dtype: str) -> dict[str, torch.Tenso
     """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that the run trains in."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports every shard
+    silence = io.StringIO()  # it reports every shard
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
         lazy = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.parent), checkpoint.name, lazy_mode=True)
     return {name: lazy.pop(name).contiguous().to(DTYPES[param_dtype]) for name in list(lazy)}
 
@@ -193,4 +195,6 @@ def main(argv: Sequence[str]) -> None:
     source, out = (Path(name).expanduser().absolute() for name in argv)
     if not source.is_dir():
         raise UserError(f"there is no folder {argv[0]!r} here ({Path.cwd()}): give a checkpoint or a run folder")
+    os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed would look for one, and say so
+    disable_progress_bar()
     print(f"exported {export(source, out)} to {out}")
