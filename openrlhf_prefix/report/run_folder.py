@@ -68,8 +68,10 @@ class RunFolder:
             path = self.path / f"{name}.jsonl"
             kept = [row for row in self.read(name) if stays(row)]
             if path.exists():
+                rest = self.path / f".{name}.kept.jsonl"
+                rest.unlink(missing_ok=True)  # of a rewind that was killed
                 self.append(f".{name}.kept", kept)
-                os.replace(self.path / f".{name}.kept.jsonl", path)
+                os.replace(rest, path)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         (self.path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

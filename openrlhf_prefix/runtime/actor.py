@@ -32,6 +32,8 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
             super().init_model_from_pretrained(strategy, *args, **kwargs)
         # By name: further state of this rank joins here, and is saved and restored with the checkpoint.
         self.parts = {"generators": checkpoints.Generators(), "trainer": self.trainer}
+        if self.ema_model:
+            self.parts["average"] = checkpoints.Average(self.ema_model.model.module, strategy.time_steps)
         if chosen:
             checkpoints.load_rank(checkpoints.folder_of(strategy.args) / chosen, self.parts)
 

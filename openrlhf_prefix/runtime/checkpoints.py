@@ -71,6 +71,27 @@ class Generators:
             torch.cuda.set_rng_state(state["cuda"])
 
 
+@dataclass
+class Average:
+    """The moving average of the weights as a Stateful: what this rank holds of it, and upstream's count of updates."""
+
+    model: torch.nn.Module
+    counts: dict[str, int]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.counts["ema"], "weights": [held.cpu() for held in map(local, self.model.parameters())]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.counts["ema"] = state["count"]
+        for parameter, saved in zip(self.model.parameters(), state["weights"], strict=True):
+            local(parameter).copy_(saved)
+
+
+def local(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """What this rank holds of a parameter: its shard under ZeRO-3, else all of it."""
+    return (parameter.ds_tensor if hasattr(parameter, "ds_tensor") else parameter).data
+
+
 def pack(parts: Mapping[str, Stateful]) -> dict[str, Any]:
     """The states of all parts."""
     return {name: part.state_dict() for name, part in parts.items()}
@@ -151,8 +172,7 @@ def refuse_nonfinite(model: torch.nn.Module) -> None:
     """Raises RunStopped on all ranks alike where a weight is NaN or infinite on any of them."""
     wrong = torch.zeros(1, device=torch.cuda.current_device())
     for parameter in model.parameters():
-        held = parameter.ds_tensor if hasattr(parameter, "ds_tensor") else parameter.data
-        wrong += (~held.isfinite().all()).to(wrong)
+        wrong += (~local(parameter).isfinite().all()).to(wrong)
     dist.all_reduce(wrong)
     if wrong.item():
         raise RunStopped(

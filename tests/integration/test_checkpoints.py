@@ -20,6 +20,7 @@ from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import RunStopped, UserError
 from openrlhf_prefix.runtime import export
+from openrlhf_prefix.runtime.weight_check import trainer_fingerprints
 
 LAYOUTS = [(ranks, stage, tied) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
 CONTROLLER = {"global_step": 1, "parts": {"kl": {"value": 0.01}}}
@@ -95,6 +96,25 @@ def test_an_export_holds_the_tensors_of_its_source_and_loads(runs: Path, ranks: 
     assert AutoTokenizer.from_pretrained(folder).chat_template == AutoTokenizer.from_pretrained(source).chat_template
     before = AutoModelForCausalLM.from_pretrained(source)
     assert not torch.equal(model.model.embed_tokens.weight, before.model.embed_tokens.weight)
+
+
+def move_the_average(folder: Path) -> None:
+    """OpenRLHF's update of the average wants a GPU, so its weights are set here."""
+    flags = {"ds.zero_stage": 3, "train.enable_ema": True}
+    policy = make_policy(folder / "source", folder / "run", **flags)
+    for parameter in policy.ema_model.model.module.parameters():
+        parameter.ds_tensor.data.add_(1.0)
+    policy.strategy.time_steps["ema"] = 7
+    policy.save_checkpoint("global_step1", CONTROLLER)
+    again = make_policy(folder / "source", folder / "run", "global_step1", **flags)
+    assert again.strategy.time_steps["ema"] == 7
+    assert trainer_fingerprints(again.ema_model.model.module) == trainer_fingerprints(policy.ema_model.model.module)
+    assert again.weight_fingerprints() != trainer_fingerprints(again.ema_model.model.module)
+
+
+def test_the_moving_average_is_restored(tmp_path: Path) -> None:
+    make_source(tmp_path / "source", tied=False)
+    run_ranks(1, move_the_average, tmp_path)
 
 
 NEWEST = "run_2_3_True/checkpoints/_actor/global_step2"
