@@ -10,7 +10,7 @@ import torch.distributed as dist
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
 from openrlhf_prefix.checkpoint.store import Store
-from openrlhf_prefix.runtime import checkpoints, export, platform, seams
+from openrlhf_prefix.runtime import checkpoints, export, lora, platform, seams
 from openrlhf_prefix.runtime.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.probe import accumulation_coefficients
 from openrlhf_prefix.runtime.weight_check import flip_lowest_bits, trainer_fingerprints
@@ -102,7 +102,9 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
 
     def weight_fingerprints(self) -> dict[str, int]:
         """See weight_check.py; every rank has to be asked."""
-        return trainer_fingerprints(self.actor.model.module)
+        flags = self.strategy.args.ds.lora
+        model = self.actor.model.module
+        return lora.fingerprints(model, lora.scaling(flags)) if flags.rank else trainer_fingerprints(model)
 
     def flip_lowest_bits(self) -> None:
         """See weight_check.py."""

@@ -19,7 +19,7 @@ from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
 from openrlhf_prefix.errors import RunStopped
-from openrlhf_prefix.runtime import accumulation
+from openrlhf_prefix.runtime import accumulation, lora
 from openrlhf_prefix.runtime.batches import micro_batches
 from openrlhf_prefix.runtime.metric_sums import MetricSums
 
@@ -71,6 +71,16 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.imitation_coef = self.args.hybrid.imitation_coef  # the controller sets both before every rollout batch
         self.measure_prefix = False  # whether to measure the prefix tokens' own gradient, one more pass over a step
         self.skipped_in_a_row = 0  # optimizer steps, see _count_skipped
+
+    def broadcast_to_vllm(self) -> None:
+        if not self.args.ds.lora.rank:
+            return super().broadcast_to_vllm()
+        actor, merged = self.actor, lora.Merged(self.engine.module, lora.scaling(self.args.ds.lora))
+        self.actor = SimpleNamespace(model=SimpleNamespace(module=merged))
+        try:
+            super().broadcast_to_vllm()
+        finally:
+            self.actor = actor
 
     def state_dict(self) -> dict[str, int]:
         return {"skipped_in_a_row": self.skipped_in_a_row}

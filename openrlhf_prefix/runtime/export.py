@@ -5,7 +5,8 @@
 
 An export holds safetensors shards, config, generation config with every id that ends a response, tokenizer and chat
 template, and the tensor names of the model that training started from: with tied embeddings no second copy of them,
-whatever ZeRO stage gathered the weights. Both ways write through write(), so that they agree to the bit.
+whatever ZeRO stage gathered the weights, and LoRA merged. Both ways write through write(), so that they agree to the
+bit.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.kinds import is_checkpoint, refuse_export_as_checkpoint
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.runtime import lora
 from openrlhf_prefix.runtime.checkpoints import COMPANIONS
 from openrlhf_prefix.runtime.preflight import stop_ids
 
@@ -72,6 +74,9 @@ def temporary_companions(config: Any, args: SimpleNamespace) -> Iterator[Path]:
 
 def gather(engine: Any, args: SimpleNamespace) -> dict[str, torch.Tensor]:
     """The whole weights of a DeepSpeed engine on the CPU of rank 0; all ranks have to call this."""
+    if args.ds.lora.rank:
+        merged = lora.merged_parameters(engine.module, lora.scaling(args.ds.lora))
+        return {name: tensor.cpu() for name, tensor in merged}
     if args.ds.zero_stage > 2 or args.ds.tensor_parallel_size > 1:
         return engine._consolidated_16bit_state_dict()  # OpenRLHF's way too; the public one writes files
     return {name: tensor.detach().cpu() for name, tensor in engine.module.state_dict().items()}
@@ -141,14 +146,20 @@ def untied(
     return dict(sorted(state.items()))
 
 
-def from_checkpoint(checkpoint: Path, param_dtype: str) -> dict[str, torch.Tensor]:
-    """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that the run trains in."""
+def from_checkpoint(checkpoint: Path, flags: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that its run trains in.
+
+    Args:
+        flags: of that run, by dotted name; ds.param_dtype, ds.lora.rank and ds.lora.alpha are read.
+    """
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     silence = io.StringIO()  # it reports every shard
     with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
         lazy = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.parent), checkpoint.name, lazy_mode=True)
-    return {name: lazy.pop(name).contiguous().to(DTYPES[param_dtype]) for name in list(lazy)}
+    state = {name: lazy.pop(name).contiguous().to(DTYPES[flags["ds.param_dtype"]]) for name in list(lazy)}
+    rank = flags["ds.lora.rank"]
+    return lora.merge(state, flags["ds.lora.alpha"] / rank) if rank else state
 
 
 def export(source: Path, out: Path) -> Path:
@@ -164,7 +175,7 @@ def export(source: Path, out: Path) -> Path:
     if out.exists():
         raise UserError(f"{out} exists already: give a folder that does not")
     checkpoint, facts = find(source)
-    state = from_checkpoint(checkpoint, facts["flags"]["ds.param_dtype"])
+    state = from_checkpoint(checkpoint, facts["flags"])
     wrong = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if wrong:
         raise UserError(f"{checkpoint} holds weights that are not finite: {', '.join(wrong[:5])}")

@@ -21,6 +21,8 @@ from openrlhf_prefix.runtime.rewards import Reward, Sample, make_reward
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.runtime.weight_check import EngineWeights
 
+RESTARTS = 10  # of one engine in a run; without an end, one that crashes while it loads would be made for ever
+
 
 @dataclass(frozen=True)
 class RolloutRequest:
@@ -141,4 +143,4 @@ class PrefixRollout(undecorated(RolloutRayActor)):
 
 
 # Ray makes a dead one anew, in its place and with the same arguments: the handle stays good, see engines.py.
-PrefixRolloutActor = ray.remote(max_restarts=-1)(PrefixRollout)
+PrefixRolloutActor = ray.remote(max_restarts=RESTARTS)(PrefixRollout)

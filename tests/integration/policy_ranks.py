@@ -48,6 +48,7 @@ def make_policy(model: Path, run: Path, checkpoint: str | None = None, **flags: 
     """A rank of a run in the folder `run`, from the model or from one of the run's checkpoints."""
     from openrlhf.utils import get_strategy
 
+    from openrlhf_prefix.config import flatten_namespace
     from openrlhf_prefix.resolve import flags_of
     from openrlhf_prefix.runtime.actor import PrefixPolicy
 
@@ -73,7 +74,7 @@ def make_policy(model: Path, run: Path, checkpoint: str | None = None, **flags: 
         }
     )
     args.local_rank = rank
-    args.run.checkpoint, args.run.facts = checkpoint, {"flags": {"ds.param_dtype": args.ds.param_dtype}}
+    args.run.checkpoint, args.run.facts = checkpoint, {"flags": flatten_namespace(args)}
     policy = PrefixPolicy(ranks, rank, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
     policy.init_model_from_pretrained(get_strategy(args), str(model), max_steps=10)
     return policy

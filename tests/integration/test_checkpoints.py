@@ -22,8 +22,14 @@ from openrlhf_prefix.errors import RunStopped, UserError
 from openrlhf_prefix.runtime import export
 from openrlhf_prefix.runtime.weight_check import trainer_fingerprints
 
-LAYOUTS = [(ranks, stage, tied) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
+LAYOUTS = [(ranks, stage, tied, 0) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
+LAYOUTS += [(1, 2, True, 4), (2, 3, False, 4)]  # the last number is the rank of LoRA
+ALL_LAYOUTS = pytest.mark.parametrize(("ranks", "stage", "tied", "rank"), LAYOUTS)
 CONTROLLER = {"global_step": 1, "parts": {"kl": {"value": 0.01}}}
+
+
+def run_of(folder: Path, ranks: int, stage: int, tied: bool, rank: int) -> Path:
+    return folder / f"run_{ranks}_{stage}_{tied}_{rank}"
 
 
 def draws() -> list[float]:
@@ -33,16 +39,18 @@ def draws() -> list[float]:
 
 def save_and_go_on(folder: Path, ranks: int) -> None:
     """Of every layout: two checkpoints, an export of the second, and what the next step makes of either."""
-    for _, stage, tied in (layout for layout in LAYOUTS if layout[0] == ranks):
-        model, run = folder / f"tied_{tied}", folder / f"run_{ranks}_{stage}_{tied}"
-        policy = make_policy(model, run, **{"ds.zero_stage": stage})
+    for layout in (layout for layout in LAYOUTS if layout[0] == ranks):
+        _, stage, tied, rank = layout
+        model, run = folder / f"tied_{tied}", run_of(folder, *layout)
+        flags = {"ds.zero_stage": stage, "ds.lora.rank": rank}
+        policy = make_policy(model, run, **flags)
         for step in (1, 2):
             train(policy, seed=step)
             policy.save_checkpoint(f"global_step{step}", {**CONTROLLER, "global_step": step})
         policy.save_model()
         found = {"uninterrupted": [draws(), train(policy, seed=3), policy.weight_fingerprints(), draws()]}
         policy.actor.model.destroy()
-        again = make_policy(model, run, "global_step2", **{"ds.zero_stage": stage})
+        again = make_policy(model, run, "global_step2", **flags)
         found["resumed"] = [draws(), train(again, seed=3), again.weight_fingerprints(), draws()]
         again.actor.model.destroy()
         torch.save(found, run / f"found_{torch.distributed.get_rank()}.pt")
@@ -58,21 +66,22 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("ranks", "stage", "tied"), LAYOUTS)
-def test_a_resumed_rank_goes_on_to_the_bit(runs: Path, ranks: int, stage: int, tied: bool) -> None:
+@ALL_LAYOUTS
+def test_a_resumed_rank_goes_on_to_the_bit(runs: Path, ranks: int, stage: int, tied: bool, rank: int) -> None:
     """Its generators draw the same, and the next step has the same metrics and moves every weight alike."""
-    for rank in range(ranks):
-        found = torch.load(runs / f"run_{ranks}_{stage}_{tied}" / f"found_{rank}.pt", weights_only=False)
+    for process in range(ranks):
+        path = run_of(runs, ranks, stage, tied, rank) / f"found_{process}.pt"
+        found = torch.load(path, weights_only=False)
         assert found["resumed"] == found["uninterrupted"]
         assert found["resumed"][0] != found["resumed"][3]
 
 
-@pytest.mark.parametrize(("ranks", "stage", "tied"), LAYOUTS)
+@ALL_LAYOUTS
 def test_the_export_of_a_checkpoint_is_that_of_the_run(
-    runs: Path, tmp_path: Path, ranks: int, stage: int, tied: bool
+    runs: Path, tmp_path: Path, ranks: int, stage: int, tied: bool, rank: int
 ) -> None:
     """File by file and byte by byte, made without any rank; the newest is taken where a run is named."""
-    run = runs / f"run_{ranks}_{stage}_{tied}"
+    run = run_of(runs, ranks, stage, tied, rank)
     export.main([str(run), str(tmp_path / "out")])
     ours, theirs = (
         {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path / "out", run / "export")
@@ -80,9 +89,11 @@ def test_the_export_of_a_checkpoint_is_that_of_the_run(
     assert ours == theirs
 
 
-@pytest.mark.parametrize(("ranks", "stage", "tied"), LAYOUTS)
-def test_an_export_holds_the_tensors_of_its_source_and_loads(runs: Path, ranks: int, stage: int, tied: bool) -> None:
-    folder, source = runs / f"run_{ranks}_{stage}_{tied}" / "export", runs / f"tied_{tied}"
+@ALL_LAYOUTS
+def test_an_export_holds_the_tensors_of_its_source_and_loads(
+    runs: Path, ranks: int, stage: int, tied: bool, rank: int
+) -> None:
+    folder, source = run_of(runs, ranks, stage, tied, rank) / "export", runs / f"tied_{tied}"
     names = []
     for place in (folder, source):
         with safe_open(place / "model.safetensors", "pt") as file:
@@ -95,7 +106,8 @@ def test_an_export_holds_the_tensors_of_its_source_and_loads(runs: Path, ranks: 
     assert GenerationConfig.from_pretrained(folder).eos_token_id == [2, 5]
     assert AutoTokenizer.from_pretrained(folder).chat_template == AutoTokenizer.from_pretrained(source).chat_template
     before = AutoModelForCausalLM.from_pretrained(source)
-    assert not torch.equal(model.model.embed_tokens.weight, before.model.embed_tokens.weight)
+    projections = [each.model.layers[0].mlp.up_proj.weight for each in (model, before)]
+    assert not torch.equal(*projections)
 
 
 def move_the_average(folder: Path) -> None:
@@ -117,7 +129,7 @@ def test_the_moving_average_is_restored(tmp_path: Path) -> None:
     run_ranks(1, move_the_average, tmp_path)
 
 
-NEWEST = "run_2_3_True/checkpoints/_actor/global_step2"
+NEWEST = "run_2_3_True_0/checkpoints/_actor/global_step2"
 
 
 def damage(path: Path, kind: str) -> None:
@@ -162,7 +174,7 @@ def test_a_damaged_checkpoint_is_not_exported(runs: Path, tmp_path: Path) -> Non
 
 def test_exports_and_checkpoints_are_not_taken_for_each_other(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is an export"):
-        export.main([str(runs / "run_1_3_True" / "export"), str(tmp_path / "out")])
+        export.main([str(runs / "run_1_3_True_0" / "export"), str(tmp_path / "out")])
     with pytest.raises(UserError, match="exists already"):
         export.main([str(runs / NEWEST), str(tmp_path)])
     with pytest.raises(UserError, match="holds no complete checkpoint"):
