@@ -175,6 +175,8 @@ def export(source: Path, out: Path) -> Path:
     if out.exists():
         raise UserError(f"{out} exists already: give a folder that does not")
     checkpoint, facts = find(source)
+    if facts["flags"]["train.enable_ema"]:
+        print("these are the weights in training; their moving average is exported at the end of the run")
     state = from_checkpoint(checkpoint, facts["flags"])
     wrong = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if wrong:
