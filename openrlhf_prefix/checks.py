@@ -164,6 +164,13 @@ def _check_unsupported(args: argparse.Namespace) -> None:
             "prefix.gradient_every measures on ZeRO's bf16 optimizers: with ds.param_dtype fp16, or ds.zero_stage 1 "
             "and ds.grad_accum_dtype fp32, set it to 0"
         )
+    if args.ckpt.save_before < 0:
+        raise UserError(f"ckpt.save_before is {args.ckpt.save_before:g}: give 0 or more seconds")
+    if args.ckpt.time_limit is not None and args.ckpt.time_limit <= args.ckpt.save_before:
+        raise UserError(
+            f"ckpt.time_limit {args.ckpt.time_limit:g} leaves no time beside ckpt.save_before "
+            f"{args.ckpt.save_before:g}: both are seconds, and the limit is that of the whole job"
+        )
     if not args.vllm.num_engines:
         raise UserError("vllm.num_engines is not set: rollouts need at least 1 vLLM engine")
 

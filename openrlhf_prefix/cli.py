@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from openrlhf_prefix.errors import RunStopped, UserError
+from openrlhf_prefix.errors import PAUSED, RunPaused, RunStopped, UserError
 
 # Of the pinned stack, about itself: nothing that a user of it could mend.
 warnings.filterwarnings("ignore", message="Tip: In future versions of Ray", category=FutureWarning)
@@ -64,6 +64,13 @@ def exactness(argv: Sequence[str]) -> None:
     run(argv)
 
 
+def export(argv: Sequence[str]) -> None:
+    """export CHECKPOINT OUT: make an HF folder of a resumable checkpoint or a run's newest one; needs no cluster."""
+    from openrlhf_prefix.runtime.export import main as run
+
+    run(argv)
+
+
 def doctor(argv: Sequence[str]) -> None:
     """doctor --config FILE [--any.flag value ...]: are the numbers of this machine with these flags right?"""
     from openrlhf_prefix.runtime.doctor import main as run
@@ -76,6 +83,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate,
     "embed": embed,
     "data": data,
+    "export": export,
     "exactness": exactness,
     "doctor": doctor,
 }
@@ -101,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Ray wraps what was raised in an actor, and puts its traceback into the message.
         reason = getattr(stopped, "cause", stopped)
         print(f"openrlhf-prefix: stopped: {reason.args[0]}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(PAUSED if isinstance(stopped, RunPaused) else 1)
 
 
 if __name__ == "__main__":

@@ -7,3 +7,15 @@ class UserError(ValueError):
 
 class RunStopped(RuntimeError):
     """Exit code 1: a running training stops on purpose, and the sentence says why."""
+
+
+PAUSED = 75  # sysexits.h calls it EX_TEMPFAIL: nothing is wrong, try again later
+
+
+class RunPaused(RunStopped):
+    """Exit code 75: the run was told to stop, by SIGTERM or its time limit, and saved first; the same command with
+    --ckpt.load_enable goes on."""
+
+
+class EngineLost(RunStopped):
+    """Exit code 1, after a checkpoint of the last finished step: engines die faster than they are replaced."""

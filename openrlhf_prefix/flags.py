@@ -173,6 +173,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--run.verbose", action="store_true", default=False, help="show what the Ray workers print")
     add("--run.eval_at_start", type=boolean, default=True, help="evaluate the base model before the first step")
 
+    group = parser.add_argument_group("ckpt", "beside OpenRLHF's own checkpoint flags")
+    add = group.add_argument
+    add("--ckpt.time_limit", type=float, default=None, help="seconds that the job has, from the start of this command")
+    add("--ckpt.save_before", type=float, default=300.0, help="of them, seconds kept for a last save; exit code 75")
+
 
 def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
     """Values that the preset and OpenRLHF's own names give to flags the user left alone.

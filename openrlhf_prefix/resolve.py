@@ -89,6 +89,8 @@ def _config_file(path: str | None) -> dict[str, Any]:
 
 def _fill(flat: dict[str, Any], config_path: str | None) -> None:
     """Values that follow from others: paths inside the run folder, and the built-in verifier."""
+    if flat["ckpt.load_enable"] and not flat["run.dir"]:
+        raise UserError("--ckpt.load_enable: give the --run.dir of the run to go on with, a new one starts there")
     stem = Path(config_path).stem if config_path else "run"
     name = f"{stem}-{flat['hybrid.preset']}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = Path(flat["run.dir"] or Path("runs") / name).expanduser().absolute()

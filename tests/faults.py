@@ -42,8 +42,8 @@ FAULTS = [
     Fault(
         "mean of micro-batch means",
         "runtime/actor_trainer.py",
-        "partial(self._loss, batch, counts, kl_ctl, sums) for batch in step",
-        "lambda batch=batch: self._loss(batch, self._count([batch]), kl_ctl, sums) / len(step) for batch in step",
+        "loss = self._loss(batch, counts, kl_ctl, of_step)",
+        "loss = self._loss(batch, self._count([batch]), kl_ctl, of_step) / len(step)",
         f"{FEW_LAYOUTS}[token-mean]",
     ),
     Fault(

@@ -57,14 +57,21 @@ class RunFolder:
         *lines, rest = path.read_bytes().split(b"\n")  # `rest` was cut off by a kill, or is empty
         return [json.loads(line) for line in lines]
 
-    def rewind(self, step: int) -> None:
-        """Drops what was written after `step`: a resumed run goes on from there."""
+    def rewind(self, step: int, evaluated: bool = True) -> None:
+        """Drops what was written after `step`, and unless it was `evaluated` by then its evaluation too."""
+
+        def stays(row: Mapping[str, Any]) -> bool:
+            again = row["step"] == step and not evaluated and any(name.startswith("eval_") for name in row)
+            return row["step"] <= step and not again
+
         for name in ("metrics", "rollouts", "reward_failures"):
             path = self.path / f"{name}.jsonl"
-            kept = [row for row in self.read(name) if row["step"] <= step]
+            kept = [row for row in self.read(name) if stays(row)]
             if path.exists():
+                rest = self.path / f".{name}.kept.jsonl"
+                rest.unlink(missing_ok=True)  # of a rewind that was killed
                 self.append(f".{name}.kept", kept)
-                os.replace(self.path / f".{name}.kept.jsonl", path)
+                os.replace(rest, path)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         (self.path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,10 @@ The life of a prefix, in nine steps:
 9. weight_sync.py       the new weights go to the engines and are compared there (weight_check.py); trainer.py writes
                         metrics, rollouts and checkpoints
 
+Whatever dies, the run goes on (docs/reliability.md): resume.py chooses a checkpoint in the driver, checkpoints.py
+saves and restores the ranks and resumable.py the controller, engines.py replaces engines, stopping.py saves before the
+end of a job, export.py makes HF folders (lora.py merges adapters).
+
 doctor.py and exactness/ look whether the numbers are right. seams.py lists every place where an upstream class is
 replaced; platform.py answers CUDA's calls on a CPU.
 """

@@ -1,12 +1,16 @@
 """The policy's training process: OpenRLHF's actor with our trainer, and one forward for log-probs and entropies."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 import torch
+import torch.distributed as dist
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
-from openrlhf_prefix.runtime import platform, seams
+from openrlhf_prefix.checkpoint.store import Store
+from openrlhf_prefix.runtime import checkpoints, export, lora, platform, seams
 from openrlhf_prefix.runtime.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.probe import accumulation_coefficients
 from openrlhf_prefix.runtime.weight_check import flip_lowest_bits, trainer_fingerprints
@@ -20,10 +24,46 @@ class ActorForward(NamedTuple):
 class PrefixPolicy(seams.undecorated(PolicyModelActor)):
     """OpenRLHF's policy actor with our trainer, whose forward also returns entropies."""
 
-    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
+    def init_model_from_pretrained(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         platform.current().patch_trainer()
+        chosen = strategy.args.run.checkpoint
+        strategy.load_ckpt = partial(strategy.load_ckpt, tag=chosen)  # upstream would take what `latest` names
         with seams.replaced("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", PrefixActorTrainer):
-            super().init_model_from_pretrained(*args, **kwargs)
+            super().init_model_from_pretrained(strategy, *args, **kwargs)
+        # By name: further state of this rank joins here, and is saved and restored with the checkpoint.
+        self.parts = {"generators": checkpoints.Generators(), "trainer": self.trainer}
+        if self.ema_model:
+            self.parts["average"] = checkpoints.Average(self.ema_model.model.module, strategy.time_steps)
+        if chosen:
+            checkpoints.load_rank(checkpoints.folder_of(strategy.args) / chosen, self.parts)
+
+    def save_checkpoint(self, tag: str, client_states: Any = None, **metric: Any) -> None:
+        """One complete checkpoint instead of upstream's, see checkpoints.py."""
+        args = self.strategy.args
+        store = Store(checkpoints.folder_of(args))
+        companions = partial(export.write_companions, config=self.actor.model.module.config, args=args)
+        if not self.disable_ds_ckpt:
+            facts = {**args.run.facts, "metric": metric}
+            checkpoints.save(self.actor.model, store, tag, self.parts, client_states or {}, facts, companions)
+            if dist.get_rank() == 0:
+                store.prune(tag, args.ckpt.max_num, args.ckpt.max_mem * 2**30)
+        if self.save_hf_ckpt:
+            self._export(Path(args.ckpt.path) / f"{tag}_hf")
+
+    def save_model(self) -> None:
+        """The export at the end of a run."""
+        self._export(Path(self.strategy.args.ckpt.output_dir))
+
+    def _export(self, out: Path) -> None:
+        """All ranks gather the weights, rank 0 writes them."""
+        exported = self.ema_model if self.strategy.args.train.enable_ema else self.actor
+        engine = exported.model
+        checkpoints.refuse_nonfinite(engine.module)
+        state = export.gather(engine, self.strategy.args)
+        if dist.get_rank() == 0:
+            with export.temporary_companions(engine.module.config, self.strategy.args) as companions:
+                export.write(state, companions, out)
+        dist.barrier()
 
     @torch.no_grad()
     def forward(
@@ -55,9 +95,16 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         """What depends on the global step: see PrefixActorTrainer.prepare."""
         self.trainer.prepare(**settings)
 
+    def rejoin_engines(self) -> None:
+        """A new group for the weight sync after an engine was replaced; CUDA IPC needs none."""
+        if dist.get_rank() == 0 and not self.trainer.use_cuda_ipc:
+            self.trainer._init_vllm_sync_group(self.strategy.args.vllm.sync_backend)
+
     def weight_fingerprints(self) -> dict[str, int]:
         """See weight_check.py; every rank has to be asked."""
-        return trainer_fingerprints(self.actor.model.module)
+        flags = self.strategy.args.ds.lora
+        model = self.actor.model.module
+        return lora.fingerprints(model, lora.scaling(flags)) if flags.rank else trainer_fingerprints(model)
 
     def flip_lowest_bits(self) -> None:
         """See weight_check.py."""

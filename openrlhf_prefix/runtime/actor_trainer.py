@@ -20,9 +20,12 @@ from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
 from openrlhf_prefix import plugins
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
-from openrlhf_prefix.runtime import accumulation
+from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.runtime import accumulation, lora
 from openrlhf_prefix.runtime.batches import micro_batches
 from openrlhf_prefix.runtime.metric_sums import MetricSums
+
+SKIPPED_LIMIT = 3  # optimizer steps in a row
 
 
 def hybrid_loss(args: SimpleNamespace) -> HybridLoss:
@@ -86,6 +89,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.engine = self.actor.model
         self.ranks = self.strategy.ds_device_mesh["dp"].get_group()
         self.prepare(self.args.hybrid.imitation_coef)
+        self.skipped_in_a_row = 0  # optimizer steps, see _count_skipped
 
     def prepare(self, imitation_coef: float, measure_prefix: bool = False, supervised: bool = False) -> None:
         """Called before every rollout batch.
@@ -103,26 +107,75 @@ class PrefixActorTrainer(ActorPPOTrainer):
                 self.actor_scheduler, self.args.hybrid.sft_lr / self.args.actor.adam.lr if supervised else 1.0
             )
 
+    def broadcast_to_vllm(self) -> None:
+        if not self.args.ds.lora.rank:
+            return super().broadcast_to_vllm()
+        actor, merged = self.actor, lora.Merged(self.engine.module, lora.scaling(self.args.ds.lora))
+        self.actor = SimpleNamespace(model=SimpleNamespace(module=merged))
+        try:
+            super().broadcast_to_vllm()
+        finally:
+            self.actor = actor
+
+    def state_dict(self) -> dict[str, int]:
+        return {"skipped_in_a_row": self.skipped_in_a_row}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.skipped_in_a_row = state["skipped_in_a_row"]
+
     def ppo_train(self, kl_ctl: float) -> dict[str, float | None]:
         """Trains on the rows of the replay buffer; returns the metrics of the rollout batch."""
         self.actor.train()
-        sums, last = MetricSums(), {}
+        sums, last, skipped = MetricSums(), {}, 0
         steps = micro_batches(self.replay_buffer.items, self.args, self.ranks)
         if self.measure_prefix and steps:
             last["prefix/gradient"] = self._prefix_gradient(steps[0])
         for _ in range(self.max_epochs):
             for step in steps:
-                self._optimizer_step(step, kl_ctl, sums)
-        last["actor_grad_norm"] = self.strategy.get_grad_norm(self.actor)
+                skipped += not self._optimizer_step(step, kl_ctl, sums)
+        last["skipped_steps"] = float(skipped)
+        last["actor_grad_norm"] = None if self.skipped_in_a_row else self.strategy.get_grad_norm(self.actor)
         last["actor_lr"] = self.actor_scheduler.get_last_lr()[0]
         return sums.means(self.ranks) | last
 
-    def _optimizer_step(self, step: list[list[Experience]], kl_ctl: float, sums: MetricSums) -> None:
-        counts = self._count(step)
-        accumulation.accumulate(self.engine, [partial(self._loss, batch, counts, kl_ctl, sums) for batch in step])
-        self.strategy.optimizer_step(self.actor_optim, self.actor, self.actor_scheduler, name="actor")
-        if self.ema_model:
-            self.strategy.moving_average(self.actor, self.ema_model, self.ema_beta, "cuda")
+    def _optimizer_step(self, step: list[list[Experience]], kl_ctl: float, sums: MetricSums) -> bool:
+        """Returns whether the step was applied: one with a loss or gradient that is not finite is left out."""
+        counts, of_step = self._count(step), MetricSums()
+        losses: list[torch.Tensor] = []
+
+        def share(batch: list[Experience]) -> torch.Tensor:
+            loss = self._loss(batch, counts, kl_ctl, of_step)
+            losses.append(loss.detach().float())
+            return loss
+
+        accumulation.accumulate(self.engine, [partial(share, batch) for batch in step])
+        if self._finite(losses):
+            self.strategy.optimizer_step(self.actor_optim, self.actor, self.actor_scheduler, name="actor")
+            applied = self.engine.was_step_applied()  # false after DeepSpeed found a gradient that is not finite
+        else:
+            accumulation.discard(self.engine)
+            applied = False
+        self._count_skipped(applied)
+        if applied:
+            sums.merge(of_step)
+            if self.ema_model:
+                self.strategy.moving_average(self.actor, self.ema_model, self.ema_beta, "cuda")
+        return applied
+
+    def _finite(self, losses: list[torch.Tensor]) -> bool:
+        """Whether the losses of all micro-batches of all ranks are finite; the same answer on all ranks."""
+        wrong = (~torch.stack(losses).isfinite()).sum()
+        dist.all_reduce(wrong)
+        return wrong.item() == 0
+
+    def _count_skipped(self, applied: bool) -> None:
+        """RunStopped after three skipped steps in a row. Under fp16 a skipped step is how the loss scale is found."""
+        self.skipped_in_a_row = 0 if applied else self.skipped_in_a_row + 1
+        if self.skipped_in_a_row == SKIPPED_LIMIT and self.args.ds.param_dtype != "fp16":
+            raise RunStopped(
+                f"{SKIPPED_LIMIT} optimizer steps in a row had a loss or a gradient that is not finite, and none was "
+                "applied: go back to a checkpoint with a lower actor.adam.lr in a new run, or look at the rewards"
+            )
 
     def _prefix_gradient(self, step: list[list[Experience]]) -> float | None:
         """Norm of the gradient that the prefix tokens of a step have by themselves; nothing is applied."""
@@ -130,7 +183,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         accumulation.accumulate(self.engine, [partial(self._prefix_loss, batch, counts) for batch in step])
         norm = accumulation.gradient_norm(self.engine)
         accumulation.discard(self.engine)
-        return norm if counts.tokens > counts.sampled else None
+        return norm if counts.tokens > counts.sampled and math.isfinite(norm) else None
 
     def _count(self, step: list[list[Experience]]) -> StepCounts:
         """Rows, action tokens and sampled tokens of a step over all ranks."""

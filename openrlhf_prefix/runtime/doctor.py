@@ -86,6 +86,7 @@ def examine(args: SimpleNamespace) -> list[Finding]:
     # The engines report their log-probs only for a correction.
     args.algo.advantage.is_correction_level = "token"
     args.ckpt.load_enable = args.run.eval_at_start = False
+    args.run.checkpoint, args.run.started = None, time.time()
     with launch.cluster(args, launch.read_problems(args)):
         from openrlhf_prefix.runtime.doctor_controller import DoctorTrainer  # imports OpenRLHF, once Ray is up
 

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from typing import Any
 
-import ray
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
@@ -20,29 +19,32 @@ from openrlhf_prefix.algorithm.sampler import EVALUATION, PLAIN, PrefixSampler, 
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.reward.math import REASONS
+from openrlhf_prefix.runtime.engines import Engines
 from openrlhf_prefix.runtime.rewards import Outcome
 from openrlhf_prefix.runtime.rollout import RolloutRequest
+from openrlhf_prefix.runtime.seams import replaced
 
 
 class PrefixSamplesGenerator(SamplesGenerator):
     """OpenRLHF's generator with prefixes."""
 
-    def __init__(self, *, sampler: PrefixSampler, budget: int, end: int, **kwargs: Any) -> None:
+    def __init__(self, *, sampler: PrefixSampler, engines: Engines, budget: int, end: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.sampler = sampler
+        self.sampler, self.engines = sampler, engines
         self.end = end  # id that ends a whole demonstration
         self.budget = budget
         self.step = 0  # global step that the next rollouts belong to; set by the trainer
         self.failures: list[dict[str, Any]] = []  # rewards that failed in the last batch
         self._position: dict[str, int] = {}
-        ray.get([engine.configure.remote(self.args.reward, self.args.verifier) for engine in self.vllm_engines])
 
     def generate_eval_samples(self, **generate_kwargs: Any) -> list[Experience]:
         return super().generate_eval_samples(evaluating=True, **generate_kwargs)
 
     def _generate_vllm(self, *args: Any, **kwargs: Any) -> tuple[list[Experience], int, bool]:
         self._position, self.failures = {}, []
-        experiences, consumed, exhausted = super()._generate_vllm(*args, **kwargs)
+        # Upstream's loop asks `ray` for the rows; the engines answer in its place, and replace one that died.
+        with replaced("openrlhf.trainer.ppo_utils.samples_generator", "ray", self.engines):
+            experiences, consumed, exhausted = super()._generate_vllm(*args, **kwargs)
         if not kwargs.get("evaluating"):
             self._check_failures(len(experiences))
         _level_info(experiences)
@@ -57,8 +59,7 @@ class PrefixSamplesGenerator(SamplesGenerator):
         rows = generate_kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
         evaluating = generate_kwargs.get("evaluating", False)
         params = self._sampling_params(generate_kwargs)
-        loads = ray.get([engine.get_num_unfinished_requests.remote() for engine in self.vllm_engines])
-        heap = [(load, index) for index, load in enumerate(loads)]
+        heap = [(load, index) for index, load in enumerate(self.engines.loads())]
         heapq.heapify(heap)
         references = []
         for problem in prompts:
@@ -66,8 +67,7 @@ class PrefixSamplesGenerator(SamplesGenerator):
             load, index = heapq.heappop(heap)
             heapq.heappush(heap, (load + rows, index))
             requests = [self._request(problem, slot, evaluating) for slot in range(rows)]
-            engine = self.vllm_engines[index]
-            references.append(engine.generate_group.remote(requests, params, generate_kwargs["max_len"]))
+            references.append(self.engines.submit(index, requests, params, generate_kwargs["max_len"]))
         return references
 
     def _sampling_params(self, generate_kwargs: dict[str, Any]) -> SamplingParams:

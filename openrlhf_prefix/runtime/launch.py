@@ -6,6 +6,7 @@ model loads.
 
 import importlib.metadata
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -16,14 +17,13 @@ from typing import Any
 from openrlhf_prefix import config
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
-from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.errors import RunStopped, UserError
 from openrlhf_prefix.flags import prefixed_rows, sft_steps, trains_whole
 from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.resolve import Resolved
-from openrlhf_prefix.runtime import platform
+from openrlhf_prefix.runtime import platform, resume
 from openrlhf_prefix.runtime.preflight import (
-    check_checkpoint,
     check_deepspeed,
     check_gpus,
     check_rewards,
@@ -37,10 +37,16 @@ from openrlhf_prefix.runtime.preflight import (
 def train(resolved: Resolved) -> None:
     """Runs a training from checked flags to the export; prints progress and the final table."""
     args = resolved.args
-    check_checkpoint(args)
+    args.run.started = time.time()
+    checkpoint = resume.find(args)
     problems = read_problems(args)
+    args.run.facts = resume.facts(resolved, load_tokenizer(args), problems[0])
+    if checkpoint:
+        resume.check(checkpoint, args.run.facts)
     folder = RunFolder(args.run.dir)
     folder.claim(resume=args.ckpt.load_enable)
+    # Decided once, for all ranks. From here on the flag says whether there is something to load.
+    args.run.checkpoint, args.ckpt.load_enable = checkpoint and checkpoint.tag, checkpoint is not None
     print(f"run folder: {folder.write_config(config.dump(resolved.flat)).parent}", flush=True)
     with cluster(args, problems):
         from openrlhf_prefix.runtime import seams
@@ -58,13 +64,19 @@ def cluster(args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]]
     import ray
 
     from openrlhf_prefix.runtime.progress import Board, Display
+    from openrlhf_prefix.runtime.stopping import sigterm_to
 
     args.run.problems = ray.put(problems)
     args.run.board = Board.remote()
     print("starting engines and trainers ...", flush=True)
-    with Display(args.run.board), driver_prints(args):
-        yield
-    ray.shutdown()
+    try:
+        with Display(args.run.board), driver_prints(args), sigterm_to(args.run.board):
+            yield
+    except ray.exceptions.RayActorError as death:
+        what = str(death).strip().splitlines()[0]
+        raise RunStopped(f"{what} The same command with --ckpt.load_enable goes on after the last save") from death
+    finally:
+        ray.shutdown()
 
 
 @contextmanager

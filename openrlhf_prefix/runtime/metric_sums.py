@@ -15,7 +15,12 @@ class MetricSums:
     def add(self, sums: Sums) -> None:
         for name, (numerator, denominator) in sums.items():
             pair = torch.stack([numerator.double(), denominator.double()])
-            self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+            self._sums[name] = self._sums.get(name, 0) + pair
+
+    def merge(self, other: "MetricSums") -> None:
+        """Adds what `other` has counted."""
+        for name, pair in other._sums.items():
+            self._sums[name] = self._sums.get(name, 0) + pair
 
     def means(self, group: dist.ProcessGroup) -> dict[str, float | None]:
         """Mean of every metric over all ranks; None where nothing was counted."""

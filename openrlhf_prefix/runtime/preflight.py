@@ -7,6 +7,7 @@ from typing import Any
 
 from packaging.version import Version
 
+from openrlhf_prefix.checkpoint.kinds import refuse_checkpoint_as_model
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.flags import MATH_VERIFY, prefixed_rows
@@ -23,6 +24,7 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
     from transformers import AutoConfig, AutoTokenizer
 
     name = args.actor.model_name_or_path
+    refuse_checkpoint_as_model(name)
     try:
         model_config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
@@ -69,16 +71,6 @@ def check_deepspeed(version: str) -> None:
         raise UserError(
             f"deepspeed {version} drops micro-batches when the optimizer is offloaded, so that runs train on wrong "
             f"gradients: install {OLDEST_DEEPSPEED} or later (scripts/setup.sh installs {DEEPSPEED})"
-        )
-
-
-def check_checkpoint(args: SimpleNamespace) -> None:
-    """--ckpt.load_enable finds something to load. Raises UserError."""
-    folder = Path(args.ckpt.path) / "_actor"
-    if args.ckpt.load_enable and not (folder / "latest").exists():
-        raise UserError(
-            f"--ckpt.load_enable, but {folder} holds no checkpoint: give the --run.dir (or --ckpt.path) of the run to "
-            "resume, or leave the flag out"
         )
 
 

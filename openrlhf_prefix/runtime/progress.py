@@ -21,6 +21,14 @@ class Board:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, int, int]] = []
+        self.reason: str | None = None
+
+    def stop(self, reason: str) -> None:
+        """Asks the controller to save and stop, see stopping.py."""
+        self.reason = reason
+
+    def stop_reason(self) -> str | None:
+        return self.reason
 
     def put(self, text: str, done: int, total: int) -> None:
         self.lines.append((text, done, total))

@@ -46,6 +46,12 @@ class Rescue:
         self.metrics = {"rescue/waiting": float(len(self.waiting)), "rescue/supervised_rows": float(len(due))}
         return rows + [alike(self.demonstrations.row(*place), rows[0]) for place in due]
 
+    def state_dict(self) -> dict[str, list[tuple[str, int]]]:
+        return {"waiting": list(self.waiting)}
+
+    def load_state_dict(self, state: Mapping[str, list[tuple[str, int]]]) -> None:
+        self.waiting = list(state["waiting"])
+
     def _replaced(self, row: Experience, failed: Mapping[int, str], step: int) -> Experience:
         group, slot = divmod(row.index[0], self.group_size)
         if group not in failed:

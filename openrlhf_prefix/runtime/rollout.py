@@ -6,6 +6,7 @@ continuation together, and only the continuation has log-probs of the engine.
 """
 
 import asyncio
+import uuid
 from copy import deepcopy
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -19,6 +20,8 @@ from openrlhf_prefix.runtime import platform
 from openrlhf_prefix.runtime.rewards import Reward, Sample, make_reward
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.runtime.weight_check import EngineWeights
+
+RESTARTS = 10  # of one engine in a run; without an end, one that crashes while it loads would be made for ever
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,13 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         await super().__init__(*args, remote_rm_url=None, **kwargs)
         self.remote_url = remote_rm_url or []
         self.tokenizer = get_tokenizer(kwargs["model"], None, "left")
+        await self.llm.collective_rpc("die_with_parent")
+        self.birth = uuid.uuid4().hex
+
+    async def ping(self) -> str:
+        """A name that changes when Ray makes this actor anew. Raises EngineDeadError once vLLM's process is dead."""
+        await self.llm.check_health()
+        return self.birth
 
     async def configure(self, reward_flags: SimpleNamespace, verifier_flags: SimpleNamespace) -> None:
         """Called once by the generator, before the first request."""
@@ -132,4 +142,5 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         return {**row, "prompt": request.problem_id, "request": request}
 
 
-PrefixRolloutActor = ray.remote(PrefixRollout)
+# Ray makes a dead one anew, in its place and with the same arguments: the handle stays good, see engines.py.
+PrefixRolloutActor = ray.remote(max_restarts=RESTARTS)(PrefixRollout)

@@ -48,7 +48,8 @@ class SupervisedStage:
             self.controller.save_logs_and_checkpoints(step, status, self.position(step))
             if step % self.args.eval.steps == 0 and self.controller.eval_dataloader:
                 self.controller.broadcast_to_vllm()
-                self.controller.evaluate(step, **self.controller.eval_kwargs())
+                scores = self.controller.evaluate(step, **self.controller.eval_kwargs())
+                self.controller.save_best_checkpoint(scores, step, self.position(step))
         return step
 
     def position(self, step: int) -> dict[str, Any]:
@@ -82,7 +83,7 @@ class SupervisedStage:
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        return {"end": self.end, "losses": self.losses}
+        return {"end": self.end, "losses": list(self.losses)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.end, self.losses = state["end"], list(state["losses"])

@@ -13,22 +13,25 @@ from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
 
 from openrlhf_prefix.data.order import ProblemLoader
-from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.errors import EngineLost, RunPaused, RunStopped
 from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
 from openrlhf_prefix.flags import imitation_coef, make_sampler, prefixed_rows, sft_steps
 from openrlhf_prefix.report.lines import eval_line, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.runtime.demonstrations import Demonstrations
+from openrlhf_prefix.runtime.engines import Engines
 from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker
 from openrlhf_prefix.runtime.generator import PrefixSamplesGenerator
 from openrlhf_prefix.runtime.rescue import Rescue
+from openrlhf_prefix.runtime.resumable import Resumable
 from openrlhf_prefix.runtime.rollout_log import rollout_rows
 from openrlhf_prefix.runtime.seams import replaced, undecorated
+from openrlhf_prefix.runtime.stopping import Stopping
 from openrlhf_prefix.runtime.supervised import SupervisedStage
 from openrlhf_prefix.runtime.weight_check import compare, stale_weights
 
 
-class PrefixController(undecorated(PPOTrainer)):
+class PrefixController(Resumable, undecorated(PPOTrainer)):
     """OpenRLHF's PPOTrainer with our generator and experience maker."""
 
     def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate_kwargs: Any) -> None:
@@ -40,7 +43,8 @@ class PrefixController(undecorated(PPOTrainer)):
         tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
         train, held_out = ray.get(args.run.problems)
         self.folder, self.board = RunFolder(args.run.dir), args.run.board
-        args.run.problems = args.run.board = None  # trackers log all flags, and these are none
+        self.stopping = Stopping(args.ckpt, args.run.board, args.run.started)
+        args.run.problems = args.run.board = args.run.facts = None  # trackers log all flags, and these are none
         self.prompts_dataloader = ProblemLoader(train, args.rollout.batch_size, seed=args.train.seed)
         self.eval_dataloader = ProblemLoader(held_out) if held_out else None
         self.generate_kwargs = generate_kwargs
@@ -48,8 +52,10 @@ class PrefixController(undecorated(PPOTrainer)):
         rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
         self.max_steps = self.total_steps * (rows // args.train.batch_size) * args.train.max_epochs
         self.sampler = make_sampler(args, self.total_steps)
+        self.engines = Engines(engines, args, rejoin=self._rejoin, watch=self.stopping.check)
         self.samples_generator = PrefixSamplesGenerator(
             sampler=self.sampler,
+            engines=self.engines,
             end=tokenizer.eos_token_id,
             budget=args.rollout.max_new_tokens,
             strategy=strategy,
@@ -76,28 +82,28 @@ class PrefixController(undecorated(PPOTrainer)):
             rescue=Rescue(args, demonstrations),
         )
         self.supervised = SupervisedStage(self, demonstrations, sft_steps(args, self.total_steps))
-        self.resume_at: dict[str, Any] | None = None  # where upstream's loop begins, once the supervised stage is over
+        self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
         self.evaluations: dict[int, dict[str, float]] = {}
         self.weight_check: dict[str, float] = {}
+        self.start_states()
+        self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
+        self.parts["rescue"] = self.experience_maker.rescue
 
     def fit(self, global_step: int = 0) -> None:
         started = time.time()
-        states = self.init_checkpoint_states()
-        step = states["global_step"]
-        if step:
-            self.folder.rewind(step)
-            self.evaluations = {row["step"]: _scores(row) for row in self.folder.read("metrics") if _scores(row)}
-            self.show(f"resumed after step {step}", step)
-        self.samples_generator.step = step
-        if self.eval_dataloader and not step and self.args.run.eval_at_start:
-            self.evaluate(0, **self.eval_kwargs())
-        if (after := self.supervised.run(step)) > step:
-            self.resume_at = self.supervised.position(after)
-        self.samples_generator.step = after
-        super().fit(after)
-        step = self.samples_generator.step
-        if self.eval_dataloader and step not in self.evaluations:
-            self.evaluate(step, **self.eval_kwargs())
+        try:
+            self.resume()
+            if self.eval_dataloader and not self.saved and self.args.run.eval_at_start:
+                self.evaluate(0, **self.eval_kwargs())
+            step = self.samples_generator.step
+            if (after := self.supervised.run(step)) > step:
+                self.samples_generator.step, self.resume_at = after, self.supervised.position(after)
+            super().fit(after)
+            step = self.samples_generator.step
+            if self.eval_dataloader and step not in self.evaluations:
+                self.evaluate(step, **self.eval_kwargs())
+        except (RunPaused, EngineLost) as stop:
+            raise type(stop)(f"{stop.args[0]}; {self.save_last_step()}") from None
         self.write_summary(step, time.time() - started)
         self.close()
 
@@ -105,29 +111,7 @@ class PrefixController(undecorated(PPOTrainer)):
         ray.get([engine.shutdown.remote() for engine in self.vllm_engines])
 
     def init_checkpoint_states(self) -> dict[str, Any]:
-        if self.resume_at is not None:
-            return self.resume_at
-        states = super().init_checkpoint_states()
-        if "global_step" not in states:
-            raise RuntimeError(
-                f"no complete checkpoint could be loaded from {self.args.ckpt.path}: see the actor's log"
-            )
-        if "learnt" in states:
-            self.load_learnt(states["learnt"])
-        return states
-
-    def learnt(self) -> dict[str, Any]:
-        """What the controller process has learnt from rollouts and carries from step to step."""
-        return {
-            "lengths": self.sampler.controller.state_dict(),
-            "waiting": self.experience_maker.rescue.waiting,
-            "supervised": self.supervised.state_dict(),
-        }
-
-    def load_learnt(self, state: dict[str, Any]) -> None:
-        self.sampler.controller.load_state_dict(state["lengths"])
-        self.experience_maker.rescue.waiting = [tuple(place) for place in state["waiting"]]
-        self.supervised.load_state_dict(state["supervised"])
+        return super().init_checkpoint_states() | self.resume_at
 
     def train_step(self, rollout_samples: list, global_step: int) -> tuple[dict[str, Any], int]:
         self.experience_maker.step = global_step
@@ -155,7 +139,22 @@ class PrefixController(undecorated(PPOTrainer)):
         known = {name: value for name, value in status.items() if value is not None}
         return known | {"prefix/low": low, "prefix/high": high}
 
+    def _rejoin(self, generating: bool) -> None:
+        """New engines take part in the weight sync, and hold the current weights if they are to generate."""
+        ray.get(self.actor_model_group.async_run_method(method_name="rejoin_engines"))
+        if generating:
+            self._send_weights()
+
     def broadcast_to_vllm(self) -> None:
+        """The current weights go to all engines, dead ones are replaced before."""
+        try:
+            self.engines.revive()
+        except EngineLost as lost:
+            self.engines.lost = lost  # the step is all but done: it is logged and saved first
+            return
+        self._send_weights()
+
+    def _send_weights(self) -> None:
         """OpenRLHF's sync, and a check that it arrived. RunStopped names the tensors that did not."""
         super().broadcast_to_vllm()
         started = time.time()
@@ -187,9 +186,19 @@ class PrefixController(undecorated(PPOTrainer)):
         failures = self.samples_generator.failures
         self.folder.append("reward_failures", [{"step": global_step, **failure} for failure in failures])
         self.show(step_line(global_step, self.total_steps, metrics), global_step)
-        if client_states is not None:
-            client_states["learnt"] = self.learnt()
-        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
+        started = time.time()
+        # Upstream saves on its own schedule, and logs beside it.
+        super().save_logs_and_checkpoints(global_step, logs_dict, self.step_states(client_states or {}))
+        if global_step % self.args.ckpt.save_steps == 0:
+            self.note_save(f"global_step{global_step}", time.time() - started)
+        self.engines.deaths = 0
+        if self.engines.lost:
+            raise self.engines.lost
+        self.stopping.step_done()
+
+    def read_evaluations(self) -> None:
+        """Those of the run folder, after a resume."""
+        self.evaluations = {row["step"]: _scores(row) for row in self.folder.read("metrics") if _scores(row)}
 
     def eval_kwargs(self) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ Each preset has its own flags, problems and controller; what the actors were sta
 """
 
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,7 @@ def main(folder: Path) -> None:
     problems = {preset: launch.read_problems(args) for preset, args in every.items()}
     for args in every.values():
         Path(args.run.dir).mkdir(parents=True)
+        args.run.checkpoint, args.run.started = None, time.time()
     with launch.cluster(first, problems["rft"]):
         for preset, args in every.items():
             args.run.problems, args.run.board = ray.put(problems[preset]), first.run.board

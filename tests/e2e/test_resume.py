@@ -1,40 +1,38 @@
-"""A run killed after a checkpoint goes on at the next step, with the same prefixes as if nothing had happened."""
+"""A run killed after a checkpoint goes on by the same command as if nothing had happened, to the last bit."""
 
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
+import pytest
 from conftest import ROOT, SECONDS, Trained, command, quickstart, run
 
+CHECKPOINTS = Path("checkpoints") / "_actor"
 
-def test_a_killed_run_resumes_at_the_next_step_with_the_same_schedule_position(trained, embedded, tmp_path):
-    folder = tmp_path / "killed"
-    flags = quickstart(folder, "--ckpt.save_steps", 4, "--run.rollout_groups", -1)
-    started = subprocess.Popen(
-        command(*flags), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
+
+@pytest.fixture(scope="module")
+def killed(embedded, tmp_path_factory) -> tuple[Path, list]:
+    """The folder and the command of a run that was killed when its second checkpoint, of step 4, was complete."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    flags = quickstart(folder, "--ckpt.save_steps", 2, "--run.rollout_groups", -1, "--ckpt.load_enable")
+    started = start(flags)
     try:
-        wait_for(folder / "checkpoints" / "_actor" / "global_step4" / "metric.json", started)
+        wait_for(folder / CHECKPOINTS / "global_step4", started)
     finally:
         os.killpg(started.pid, signal.SIGKILL)
         started.wait()
-    resumed = Trained(run(*flags, "--ckpt.load_enable"), folder)
-    assert resumed.code == 0, resumed.output
-    assert "resumed after step 4" in resumed.output
-    assert [row["step"] for row in resumed.metrics()] == [1, 2, 3, 4, 5, 6, 7, 8]
-    for after, uninterrupted in zip(resumed.metrics()[4:], trained.metrics()[4:], strict=True):
-        for key in ("prefix/low", "prefix/ratio", "prefix/length", "prefix/rows"):
-            assert after[key] == uninterrupted[key]
-    assert drawn(resumed) == drawn(trained)
+    return folder, flags
 
 
-def drawn(run_: Trained) -> list[tuple]:
-    """Which prefix every prefixed row of the run started from."""
-    return [(row["step"], row["problem"], row["prefix"]) for row in run_.rollouts() if row["prefix_length"]]
+def start(flags: list) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(*flags), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
 
 
-def wait_for(path, process) -> None:
+def wait_for(path: Path, process: subprocess.Popen) -> None:
     deadline = time.time() + SECONDS
     while not path.exists():
         assert process.poll() is None, process.stdout.read().decode()
@@ -42,6 +40,71 @@ def wait_for(path, process) -> None:
         time.sleep(0.2)
 
 
-def test_a_resume_without_a_checkpoint_is_refused(embedded, tmp_path):
-    refused = run(*quickstart(tmp_path / "nothing", "--ckpt.load_enable"))
-    assert refused.returncode == 2 and "holds no checkpoint" in refused.stdout
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--data.max_samples", 64], "another dataset: 128 problems then, 64 now"),
+        (["--actor.num_gpus_per_node", 2, "--vllm.num_engines", 2], "1 ranks with ZeRO-3, this run has 2 ranks"),
+        (["--actor.adam.lr", 1e-5], "actor.adam.lr was 0.0002 and is 1e-05"),
+    ],
+)
+def test_another_run_does_not_take_its_checkpoint(killed, flags, words):
+    folder, same = killed
+    before = sorted(path for path in folder.rglob("*"))
+    refused = run(*same, *flags)
+    assert refused.returncode == 2 and words in refused.stdout, refused.stdout
+    assert sorted(path for path in folder.rglob("*")) == before
+
+
+def test_with_its_newest_checkpoint_damaged_it_goes_on_from_the_one_before_to_the_same_end(killed, trained):
+    folder, same = killed
+    shard = next((folder / CHECKPOINTS / "global_step4").glob("*optim_states.pt"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    resumed = Trained(run(*same), folder)
+    assert resumed.code == 0, resumed.output
+    assert f"checkpoint passed over: global_step4: {shard.name} does not hold what was written" in resumed.output
+    assert "resumed after step 2" in resumed.output
+    assert [row["step"] for row in resumed.metrics()] == [1, 2, 3, 4, 5, 6, 7, 8]
+    for after, uninterrupted in zip(resumed.metrics(), trained.metrics(), strict=True):
+        timeless = {name for name in after if not name.startswith(("timing/", "checkpoint/"))}
+        assert {name: after[name] for name in timeless} == {name: uninterrupted[name] for name in timeless}
+    assert resumed.rollouts() == trained.rollouts()
+    assert exported(resumed) == exported(trained)
+    assert sorted(path.name for path in (folder / CHECKPOINTS).glob("*global_step*")) == [
+        "global_step4",
+        "global_step6",
+        "global_step8",
+    ]
+
+
+def exported(finished: Trained) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (finished.folder / "export").iterdir()}
+
+
+def test_a_checkpoint_is_exported_without_a_cluster_and_refused_as_a_model(trained, tmp_path):
+    checkpoint = trained.folder / CHECKPOINTS / "global_step8"
+    made = run("export", checkpoint, tmp_path / "out")
+    assert made.returncode == 0, made.stdout
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert files == exported(trained)
+    refused = run(*quickstart(tmp_path / "run", "--actor.model_name_or_path", checkpoint))
+    assert refused.returncode == 2 and "is a resumable checkpoint, not a model" in refused.stdout
+
+
+def test_sigterm_saves_the_last_finished_step(embedded, tmp_path):
+    folder = tmp_path / "run"
+    started = start(quickstart(folder, "--ckpt.load_enable", "--run.eval_at_start", "false", "--ckpt.save_steps", -1))
+    wait_for(folder / "rollouts.jsonl", started)  # written at the end of the first step
+    started.send_signal(signal.SIGTERM)
+    output, _ = started.communicate(timeout=SECONDS)
+    assert started.returncode == 75, output.decode()
+    last = max(row["step"] for row in Trained(subprocess.CompletedProcess([], 75, ""), folder).metrics())
+    assert f"stopped: SIGTERM arrived; step {last} is saved" in output.decode()
+    assert [path.name for path in (folder / CHECKPOINTS).glob("*global_step*")] == [f"global_step{last}"]
+
+
+def test_a_resume_needs_to_know_where(embedded):
+    refused = run("train", "--config", "configs/quickstart.yaml", "--ckpt.load_enable")
+    assert refused.returncode == 2 and "give the --run.dir" in refused.stdout

@@ -118,6 +118,24 @@ def test_a_rewind_drops_what_came_after_the_checkpoint_in_both_files(tmp_path: P
     assert folder.read("metrics") == folder.read("rollouts") == rows[:4]
 
 
+def test_a_rewind_to_before_the_evaluation_of_a_step_drops_it(tmp_path: Path) -> None:
+    """A regular checkpoint of step 2 is older than the evaluation of step 2; that of step 1 stays."""
+    folder = RunFolder(tmp_path)
+    rows = [{"step": 1, "eval_a_pass1": 0.5}, {"step": 2, "policy_loss": 0.1}, {"step": 2, "eval_a_pass1": 0.6}]
+    folder.append("metrics", rows)
+    folder.rewind(2, evaluated=False)
+    assert folder.read("metrics") == rows[:2]
+
+
+def test_what_a_killed_rewind_left_behind_does_no_harm(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.append("metrics", [{"step": 1}, {"step": 2}])
+    (tmp_path / ".metrics.kept.jsonl").write_text('{"step": 1}\n{"st')
+    folder.rewind(1)
+    assert folder.read("metrics") == [{"step": 1}]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
 def test_a_rewind_drops_a_line_that_was_half_written(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.append("metrics", [{"step": 1}, {"step": 2}])

@@ -1,0 +1,181 @@
+"""Saving and restoring everything that a bit-exact continuation needs, on all ranks.
+
+    rank 0       opens the folder under a name that nobody looks for
+    every rank   writes its DeepSpeed share and its random number generators
+    rank 0       writes the controller's state and an export without weights
+    every rank   brings its part of the files to the disk and takes their checksums
+    rank 0       writes the manifest, renames the folder, removes what is no longer needed
+
+A kill at any of these lines leaves the checkpoints before it as they were (checkpoint/store.py).
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from openrlhf_prefix.checkpoint import manifest
+from openrlhf_prefix.checkpoint.store import PARTIAL, Store, place
+from openrlhf_prefix.errors import RunStopped
+
+CONTROLLER = "controller.pt"
+COMPANIONS = "hf"  # folder of an export's files beside the weights
+
+
+class Stateful(Protocol):
+    """A part of the controller process with state of its own; values must load with torch's weights_only."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Attributes:
+    """Plain attributes of an object as a Stateful: Attributes(kl_controller, ["value"])."""
+
+    owner: Any
+    names: list[str]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self.owner, name) for name in self.names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in self.names:
+            setattr(self.owner, name, state[name])
+
+
+class Generators:
+    """The random number generators of this process as a Stateful: Python, NumPy, PyTorch on CPU and GPU."""
+
+    def state_dict(self) -> dict[str, Any]:
+        kind, keys, *rest = np.random.get_state()
+        return {
+            "python": random.getstate(),
+            "numpy": (kind, keys.tolist(), *rest),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        kind, keys, *rest = state["numpy"]
+        random.setstate(state["python"])
+        np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] is not None:
+            torch.cuda.set_rng_state(state["cuda"])
+
+
+@dataclass
+class Average:
+    """The moving average of the weights as a Stateful: what this rank holds of it, and upstream's count of updates."""
+
+    model: torch.nn.Module
+    counts: dict[str, int]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.counts["ema"], "weights": [held.cpu() for held in map(local, self.model.parameters())]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.counts["ema"] = state["count"]
+        for parameter, saved in zip(self.model.parameters(), state["weights"], strict=True):
+            local(parameter).copy_(saved)
+
+
+def local(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """What this rank holds of a parameter: its shard under ZeRO-3, else all of it."""
+    return (parameter.ds_tensor if hasattr(parameter, "ds_tensor") else parameter).data
+
+
+def pack(parts: Mapping[str, Stateful]) -> dict[str, Any]:
+    """The states of all parts."""
+    return {name: part.state_dict() for name, part in parts.items()}
+
+
+def unpack(parts: Mapping[str, Stateful], states: Mapping[str, Any]) -> None:
+    """Restores all parts; RunStopped where the checkpoint knows others than the run has."""
+    if set(parts) != set(states):
+        raise RunStopped(
+            f"the checkpoint holds the state of {', '.join(sorted(states))}, this run has {', '.join(sorted(parts))}: "
+            "it was saved with other flags or by another version"
+        )
+    for name, part in parts.items():
+        part.load_state_dict(states[name])
+
+
+def folder_of(args: Any) -> Path:
+    """Where the checkpoints of a run are; OpenRLHF's place for those of its policy."""
+    return Path(args.ckpt.path) / "_actor"
+
+
+def load_controller(checkpoint: Path) -> dict[str, Any]:
+    """What save() was given as `controller`."""
+    return torch.load(checkpoint / CONTROLLER, weights_only=True)
+
+
+def rank_file(rank: int) -> str:
+    return f"rank_{rank}.pt"
+
+
+def load_rank(checkpoint: Path, parts: Mapping[str, Stateful]) -> None:
+    """Restores the parts of this rank."""
+    unpack(parts, torch.load(checkpoint / rank_file(dist.get_rank()), weights_only=True))
+
+
+def save(
+    engine: Any,
+    store: Store,
+    tag: str,
+    parts: Mapping[str, Stateful],
+    controller: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    companions: Callable[[Path], None],
+) -> None:
+    """Writes one complete checkpoint; all ranks have to call this.
+
+    Args:
+        engine: of DeepSpeed, between two optimizer steps.
+        parts: of this rank.
+        controller: state of the controller process, the same on all ranks.
+        facts: for the manifest.
+        companions: fills a folder with the files of an export beside its weights; called by rank 0.
+
+    Raises:
+        RunStopped: a weight is not finite; nothing was written.
+    """
+    refuse_nonfinite(engine.module)
+    rank, partial = dist.get_rank(), store.folder / f"{PARTIAL}{tag}"
+    if rank == 0:
+        store.begin(tag)
+    dist.barrier()
+    engine.save_checkpoint(str(store.folder), tag=partial.name, save_latest=False)
+    torch.save(pack(parts), partial / rank_file(rank))
+    if rank == 0:
+        torch.save(dict(controller), partial / CONTROLLER)
+        companions(partial / COMPANIONS)
+    dist.barrier()
+    sealed: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(sealed, manifest.seal(partial, manifest.files_of(partial)[rank :: len(sealed)]))
+    files = {name: entry for part in sealed for name, entry in part.items()}
+    if rank == 0:
+        manifest.write(partial, files, {**facts, "tag": tag, "step": place(tag)[0]})
+        store.commit(tag)
+    dist.barrier()
+
+
+def refuse_nonfinite(model: torch.nn.Module) -> None:
+    """Raises RunStopped on all ranks alike where a weight is NaN or infinite on any of them."""
+    wrong = torch.zeros(1, device=torch.cuda.current_device())
+    for parameter in model.parameters():
+        wrong += (~local(parameter).isfinite().all()).to(wrong)
+    dist.all_reduce(wrong)
+    if wrong.item():
+        raise RunStopped(
+            f"{int(wrong.item())} weight tensors are not finite: they are not saved, and the checkpoints before "
+            "them are as they were"
+        )
