@@ -1,6 +1,7 @@
 """A run killed after a checkpoint goes on by the same command as if nothing had happened, to the last bit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -77,6 +78,24 @@ def test_with_its_newest_checkpoint_damaged_it_goes_on_from_the_one_before_to_th
         "global_step6",
         "global_step8",
     ]
+
+
+def test_what_was_learnt_about_problems_goes_on_too(embedded, tmp_path):
+    """One supervised step, then three visits of the same 16 problems, whose prefix lengths follow their rewards."""
+    folder = tmp_path / "run"
+    flags = ["--hybrid.sft_steps", 1, "--prefix.controller", "adaptive", "--train.num_episodes", 4]
+    flags += ["--data.max_samples", 16, "--eval.dataset", "", "--ckpt.save_steps", 1, "--ckpt.max_num", 9]
+    same = ["--run.rollout_groups", -1, "--ckpt.load_enable"]
+    whole = Trained(run(*quickstart(folder, *flags, *same)), folder)
+    assert whole.code == 0, whole.output
+    steps, rollouts = whole.metrics(), whole.rollouts()
+    assert "sft/rows" in steps[0] and {row["step"] for row in rollouts} == {2, 3, 4}
+    for step in (3, 4):
+        shutil.rmtree(folder / CHECKPOINTS / f"global_step{step}")
+    resumed = Trained(run(*quickstart(folder, *flags, *same)), folder)
+    assert resumed.code == 0 and "resumed after step 2" in resumed.output, resumed.output
+    assert resumed.rollouts() == rollouts
+    assert [row["prefix/ratio"] for row in resumed.metrics()[1:]] == [row["prefix/ratio"] for row in steps[1:]]
 
 
 def exported(finished: Trained) -> dict[str, bytes]:
