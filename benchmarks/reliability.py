@@ -15,21 +15,21 @@ and exits with 1 where anything was not as it must be.
 """
 
 import argparse
+import atexit
 import itertools
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parents[1]
-MARK = "RELIABILITY_RUN"  # an environment variable by which the processes of our own run are known
 PARTS = {
     "controller": "ray::PrefixController",
     "trainer rank": "ray::PrefixPolicy",
@@ -71,8 +71,9 @@ class Run:
     """One run folder, and the command that starts or resumes it."""
 
     def __init__(self, folder: Path, steps: int, flags: list[str]) -> None:
-        self.folder, self.mark = folder, uuid.uuid4().hex
+        self.folder = folder
         self.process: subprocess.Popen | None = None
+        self.seen: set[psutil.Process] = set()  # of all starts; psutil knows a process from a later one of its number
         sizes = {"data.max_samples": 8 * steps, "rollout.batch_size": 8, "rollout.n_samples_per_prompt": 4}
         batch = {"train.batch_size": 32, "train.micro_batch_size": 16, "eval.steps": -1, "run.eval_at_start": "false"}
         settings = {**sizes, **batch, "ckpt.save_steps": EVERY, "run.dir": folder}
@@ -83,24 +84,23 @@ class Run:
     def start(self) -> None:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         log = (self.folder.parent / f"{self.folder.name}.log").open("a")
-        self.process = subprocess.Popen(
-            self.command, cwd=ROOT, env={**os.environ, MARK: self.mark}, stdout=log, stderr=subprocess.STDOUT
-        )
+        self.process = subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
 
-    def pids(self, name: str) -> list[int]:
-        """Processes of this run whose title starts with `name`."""
-        return [pid for pid, title in self._processes() if title.startswith(name)]
+    def processes(self) -> list[psutil.Process]:
+        """What is alive of this run: the command, Ray below it, its workers, vLLM below those."""
+        if self.process.poll() is None:
+            command = psutil.Process(self.process.pid)
+            self.seen |= {command, *command.children(recursive=True)}
+        return [process for process in self.seen if alive(process)]
 
-    def _processes(self) -> Iterator[tuple[int, str]]:
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    title = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    ours = f"{MARK}={self.mark}".encode() in (entry / "environ").read_bytes()
-                except OSError:  # it has ended, or is not ours to read
-                    continue
-                if ours:
-                    yield int(entry.name), title
+    def parts(self, title: str) -> list[psutil.Process]:
+        """Processes of this run whose title starts with `title`."""
+        return [process for process in self.processes() if titled(process).startswith(title)]
+
+    def stop(self) -> None:
+        """Kills whatever of this run is still there."""
+        for process in self.processes():
+            process.kill()
 
     def step(self) -> int:
         """The last finished step."""
@@ -117,26 +117,28 @@ class Run:
     def saving(self) -> bool:
         return any((self.folder / "checkpoints" / "_actor").glob(".partial_*/*"))
 
-    def wait_for(self, what: str, condition) -> bool:
+    def wait_for(self, what: str, condition: Callable[[], object]) -> bool:
         """False where the command ended before."""
-        deadline = time.time() + RUN_SECONDS
+        deadline, looked = time.time() + RUN_SECONDS, 0.0
         while not condition():
             if self.process.poll() is not None:
                 return False
             if time.time() > deadline:
                 raise SystemExit(f"no {what} within {RUN_SECONDS} s: see {self.folder}.log")
-            time.sleep(0.005)
+            if time.time() > looked + 1.0:
+                self.processes()  # so that all are known when the command is gone
+                looked = time.time()
+            time.sleep(0.01)
         return True
 
     def end(self) -> int:
         """Waits for the end of the command and of all its processes; returns its exit code."""
         code = self.process.wait(RUN_SECONDS)
         deadline = time.time() + 30
-        while list(self._processes()) and time.time() < deadline:
+        while self.processes() and time.time() < deadline:
             time.sleep(0.2)
-        for pid, title in self._processes():
-            print(f"left behind: {pid} {title}")
-            os.kill(pid, signal.SIGKILL)
+        for process in self.processes():
+            raise SystemExit(f"left behind 30 s after the end: {process.pid} {titled(process)}")
         return code
 
     def resumed_after(self) -> int:
@@ -155,6 +157,21 @@ class Run:
         return export, [(row["step"], row["policy_loss"], row["actor_grad_norm"]) for row in steps]
 
 
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def titled(process: psutil.Process) -> str:
+    """The command line, which Ray and vLLM change to say what a process is."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
 def strike(run: Run, kill: Kill, dice: random.Random) -> bool:
     """Waits for the moment and kills the part; False where the run was over before."""
     before, begun = run.checkpoints(), run.step()
@@ -165,17 +182,18 @@ def strike(run: Run, kill: Kill, dice: random.Random) -> bool:
     else:
         found = run.wait_for("step", lambda: run.step() > begun)
         time.sleep(dice.uniform(0.0, 3.0))
-    pids = run.pids(PARTS[kill.part])
-    if not found or not pids or run.process.poll() is not None:
+    victims = run.parts(PARTS[kill.part])
+    if not found or run.process.poll() is not None:
         return False
     kill.step = run.step()
-    os.kill(dice.choice(pids), signal.SIGKILL)
+    dice.choice(victims).kill()
     return True
 
 
 def to_the_end(run: Run, waiting: list[Kill], dice: random.Random) -> list[Kill]:
     """Starts the command until it ends with 0, with a kill in every start while there are some; returns those."""
     struck: list[Kill] = []
+    atexit.register(run.stop)
     while True:
         run.start()
         hit = bool(waiting) and strike(run, waiting[0], dice)
@@ -232,6 +250,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], metavar="PART:MOMENT", help="these in turn, not all")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     options, flags = parser.parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     pairs = [tuple(pair.split(":")) for pair in options.only] or list(itertools.product(PARTS, MOMENTS))
     kills = [Kill(*pair) for pair in itertools.islice(itertools.cycle(pairs), options.kills)]
     campaign(options.out.absolute(), kills, options.steps, random.Random(options.seed), flags)

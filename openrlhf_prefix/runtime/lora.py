@@ -34,7 +34,7 @@ def merge(state: Mapping[str, torch.Tensor], scale: float) -> dict[str, torch.Te
 
 def merged_parameters(model: torch.nn.Module, scale: float) -> Iterator[tuple[str, torch.Tensor]]:
     """Name and merged value of every parameter of a PEFT model in training; all ranks have to go through all."""
-    from deepspeed.zero import GatheredParameters
+    import deepspeed
 
     held = dict(model.named_parameters())
     for name, parameter in held.items():
@@ -43,7 +43,7 @@ def merged_parameters(model: torch.nn.Module, scale: float) -> Iterator[tuple[st
         group = {name: parameter}
         if BASE in name and name.endswith(".weight"):
             group |= {name.replace(BASE, part): held[name.replace(BASE, part)] for part in (DOWN, UP)}
-        with GatheredParameters(list(group.values())):  # does nothing below ZeRO-3
+        with deepspeed.zero.GatheredParameters(list(group.values())):  # does nothing below ZeRO-3
             merged = merge({key: value.detach() for key, value in group.items()}, scale)
             ((plain, tensor),) = ((key, value.clone()) for key, value in merged.items())
         yield plain, tensor

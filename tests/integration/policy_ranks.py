@@ -1,5 +1,6 @@
 """Training ranks in plain processes, without Ray and engines: the real PrefixPolicy on a model of 20k parameters."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,8 @@ def _rank(rank: int, ranks: int, port: int, job: Callable[..., None], arguments:
     os.environ |= platform.current().engine_environment()
     torch.set_num_threads(1)
     platform.current().install()
-    job(*arguments)
+    with open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):  # OpenRLHF prints every model
+        job(*arguments)
     torch.distributed.destroy_process_group()
 
 
