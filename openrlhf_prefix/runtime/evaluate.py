@@ -39,6 +39,7 @@ def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokeniz
     """Rewards of `options.samples` responses to every problem."""
     chosen = platform.choose()
     os.environ.update(chosen.engine_environment())
+    chosen.patch_engine()
     from vllm import LLM, SamplingParams
 
     engine = LLM(
