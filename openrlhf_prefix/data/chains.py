@@ -9,18 +9,17 @@ that learns to write the steps is visibly better, which is what demonstrations a
 writers; another one with the same signature and the same rows can be put beside this one.
 """
 
-import hashlib
-import json
 import operator
-import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from openrlhf_prefix.data.parts import write_parts
+
 INSTRUCTION = "Left to right, modulo 10: "
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
-MANIFEST = "task.json"
 VERSION = 1  # to be raised when the same parameters would no longer give the same rows
 
 
@@ -82,41 +81,32 @@ def _check_size(rows: int, min_operations: int, max_operations: int) -> None:
         raise ValueError(f"only {existing} problems exist, {rows} rows asked for: raise max_operations")
 
 
-def split(train: int, heldout: int, seed: int, min_operations: int, max_operations: int) -> dict[str, list[Problem]]:
-    """Disjoint train and held-out problems. Held-out ones are drawn first, so `train` does not change them."""
-    _check_size(train + heldout, min_operations, max_operations)
+def split(
+    train: int, heldout: int, seed: int, min_operations: int, max_operations: int, tune: int = 0, longer: int = 0
+) -> dict[str, list[Problem]]:
+    """Disjoint problems. Held-out ones are drawn first and train ones next: later parts do not change earlier ones.
+
+    `longer` has chains of 1 to 3 operations more than any other part, from a stream of its own.
+    """
+    _check_size(train + heldout + tune, min_operations, max_operations)
     # A string seeds through SHA-512: the same in every process and Python version, unlike hash().
     problems = distinct_problems(Random(f"chains/{seed}"), min_operations, max_operations)
-    return {"heldout": [next(problems) for _ in range(heldout)], "train": [next(problems) for _ in range(train)]}
+    beyond = distinct_problems(Random(f"chains/longer/{seed}"), max_operations + 1, max_operations + 3)
+    parts = {
+        name: list(islice(problems, size)) for name, size in (("heldout", heldout), ("train", train), ("tune", tune))
+    }
+    return parts | {"longer": list(islice(beyond, longer))}
 
 
-def to_row(problem: Problem, identifier: str) -> dict[str, Any]:
+def to_row(problem: Problem, identifier: str, source: str = "chains") -> dict[str, Any]:
     """The row of the dataset contract, shared by all sources of demonstrations."""
     return {
         "id": identifier,
-        "source": "chains",
+        "source": source,
         "prompt": problem.prompt,
         "answer": problem.answer,
         "demonstrations": [problem.demonstration],
     }
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never half of one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="ascii")
-    os.replace(temporary, path)
-
-
-def _is_written(directory: Path, manifest: dict[str, Any]) -> bool:
-    """Whether the directory holds this very task, files compared with the digests of its own manifest."""
-    try:
-        found = json.loads((directory / MANIFEST).read_text(encoding="ascii"))
-        files = found.pop("sha256")
-        intact = all(hashlib.sha256((directory / name).read_bytes()).hexdigest() == files[name] for name in files)
-    except (OSError, ValueError, KeyError):
-        return False
-    return intact and found == manifest
 
 
 def write_task(
@@ -126,31 +116,34 @@ def write_task(
     seed: int = 0,
     min_operations: int = 3,
     max_operations: int = 6,
+    tune: int = 256,
+    longer: int = 256,
 ) -> dict[str, Path]:
-    """Write `train.jsonl`, `heldout.jsonl` and `task.json`, unless they are there already; return their paths."""
-    directory = Path(directory)
+    """Write train, heldout, tune and longer `.jsonl` and `task.json`, unless they are there already.
+
+    Returns the path of each.
+    """
     parameters = {
         "train": train,
         "heldout": heldout,
         "seed": seed,
         "min_operations": min_operations,
         "max_operations": max_operations,
+        "tune": tune,
+        "longer": longer,
     }
-    manifest = {"task": "chains", "version": VERSION, "parameters": parameters}
-    names = {"train": "train.jsonl", "heldout": "heldout.jsonl", "manifest": MANIFEST}
-    paths = {key: directory / name for key, name in names.items()}
-    if _is_written(directory, manifest):
-        return paths
-    directory.mkdir(parents=True, exist_ok=True)
-    digests = {}
-    for name, problems in split(**parameters).items():
-        rows = [to_row(problem, f"chains-{name}-{index:05d}") for index, problem in enumerate(problems)]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        _write_atomically(paths[name], text)
-        digests[names[name]] = hashlib.sha256(text.encode("ascii")).hexdigest()
-    # Last, because it vouches for the other two.
-    _write_atomically(paths["manifest"], json.dumps({**manifest, "sha256": digests}, indent=2) + "\n")
-    return paths
+    sources = {"longer": "chains_longer"}
+    return write_parts(
+        Path(directory),
+        {"task": "chains", "version": VERSION, "parameters": parameters},
+        lambda: {
+            name: [
+                to_row(problem, f"chains-{name}-{index:05d}", sources.get(name, "chains"))
+                for index, problem in enumerate(problems)
+            ]
+            for name, problems in split(**parameters).items()
+        },
+    )
 
 
 TASKS: dict[str, Callable[..., dict[str, Path]]] = {"chains": write_task}

@@ -15,6 +15,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--train", type=int, default=2048, help="training problems")
     parser.add_argument("--heldout", type=int, default=256, help="held-out problems")
+    parser.add_argument("--tune", type=int, default=256, help="problems to choose learning rates on")
+    parser.add_argument("--longer", type=int, default=256, help="held-out problems longer than any other")
     parser.add_argument("--min_operations", type=int, default=3, help="shortest chain")
     parser.add_argument("--max_operations", type=int, default=6, help="longest chain: the difficulty")
     parser.add_argument("--seed", type=int, default=0)

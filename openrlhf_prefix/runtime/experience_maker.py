@@ -17,6 +17,7 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_prefix.algorithm.advantages import GroupAdvantages, group_advantages
+from openrlhf_prefix.algorithm.imitation import POLICY
 from openrlhf_prefix.algorithm.sampler import request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.errors import RunStopped
@@ -71,6 +72,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             experience.info["return"] = advantages.continuation.flatten()[rows]
             experience.info["prefix_advantage"] = advantages.prefix.flatten()[rows]
         self._measure(experiences, raw, prefix_masks, selected)
+        self.metrics |= self._count_tokens(experiences, prefix_masks)
         for experience in experiences:
             experience.kl = None
         self.last_batch = experiences
@@ -190,6 +192,15 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         if "verdict" in experiences[0].info:
             counts = Counter(REASONS[int(index)] for index in rows("verdict"))
             self.metrics |= {f"verifier/{reason}": float(counts[reason]) for reason in REASONS}
+
+    def _count_tokens(self, experiences: list[Experience], prefix_masks: list[torch.Tensor]) -> dict[str, float]:
+        """Tokens that were sampled, and those that have a gradient."""
+        imitated = self.args.hybrid.imitation not in (POLICY, "luffy")  # prefixes, whatever the advantage
+        generated = trained = 0
+        for experience, prefix in zip(experiences, prefix_masks, strict=True):
+            generated += int((experience.action_mask.bool() & ~prefix_mask_of(experience)).sum())
+            trained += int(((experience.advantages != 0) | (prefix & imitated)).sum())
+        return {"rollout/tokens_generated": float(generated), "train/tokens": float(trained)}
 
 
 # What the rows carry for ourselves; everything else in `info` is a metric of upstream or of the user's reward.

@@ -113,7 +113,8 @@ def test_the_files_are_the_same_in_every_process(tmp_path: Path) -> None:
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, "-c", code, str(directory)], check=True, env=environment)
         contents.append({path.name: path.read_bytes() for path in directory.iterdir()})
-    assert set(contents[0]) == {"train.jsonl", "heldout.jsonl", "task.json"}
+    parts = {"train.jsonl", "heldout.jsonl", "tune.jsonl", "longer.jsonl"}
+    assert set(contents[0]) == {*parts, "task.json"}
     assert contents[0] == contents[1]
 
 
