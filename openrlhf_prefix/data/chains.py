@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from openrlhf_prefix.data.parts import write_parts
+from openrlhf_prefix.data.task_files import write_parts
 
 INSTRUCTION = "Left to right, modulo 10: "
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}

@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from openrlhf_prefix.data import chains, parts
+from openrlhf_prefix.data import chains, task_files
 
 PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 # No token is the beginning of another one: any sequence of ids is recovered from its text. The instruction never
@@ -168,7 +168,7 @@ def _exclusions(task_directory: Path | None) -> tuple[set[str], tuple[int, int]]
     if task_directory is None:
         heldout = chains.split(train=0, heldout=256, seed=0, min_operations=3, max_operations=6)["heldout"]
         return {problem.prompt for problem in heldout}, (3, 6)
-    parameters = json.loads((task_directory / parts.MANIFEST).read_text(encoding="ascii"))["parameters"]
+    parameters = json.loads((task_directory / task_files.MANIFEST).read_text(encoding="ascii"))["parameters"]
     lines = (task_directory / "heldout.jsonl").read_text(encoding="ascii").splitlines()
     prompts = {json.loads(line)["prompt"] for line in lines}
     return prompts, (parameters["min_operations"], parameters["max_operations"])
