@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,11 @@ def main(argv: Sequence[str]) -> None:
             raise UserError(f"{folder} holds no results.jsonl: check --folder, or leave --report_only out")
         report(plan, Results(folder), folder)
         return
-    run(plan, folder, options.config, options.jobs)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end is an interrupt
+    try:
+        run(plan, folder, options.config, options.jobs)
+    except KeyboardInterrupt:
+        raise RunStopped("interrupted; the same command goes on with the runs that are not finished") from None
 
 
 def run(plan: Plan, folder: Path, config: Path, at_once: int) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+COMMAND = (sys.executable, "-m", "openrlhf_prefix.cli")
 GRACE = 20.0  # seconds between a request to end and the end
 
 
@@ -45,7 +46,7 @@ class Processes:
             if self._stopped:
                 raise CommandFailed("the comparison was stopped")
             process = subprocess.Popen(
-                [sys.executable, "-m", "openrlhf_prefix.cli", *arguments],
+                [*COMMAND, *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
