@@ -50,6 +50,13 @@ def evaluate(argv: Sequence[str]) -> None:
     run(argv)
 
 
+def compare(argv: Sequence[str]) -> None:
+    """compare --config FILE [--folder DIR] [--jobs N]: methods x seeds, tuned alike, in one table."""
+    from openrlhf_prefix.compare.main import main as run
+
+    run(argv)
+
+
 def data(argv: Sequence[str]) -> None:
     """data check FILE | import FORMAT IN OUT | stats FILE OUT.png: problems checked, converted, drawn (--help)."""
     from openrlhf_prefix.data.commands import main as run
@@ -81,6 +88,7 @@ def doctor(argv: Sequence[str]) -> None:
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
+    "compare": compare,
     "embed": embed,
     "data": data,
     "export": export,

@@ -25,6 +25,11 @@ ALIASES = ("actor.loss_agg_mode", "algo.advantage.estimator")
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Dotted flag names and values of a YAML file."""
+    return flatten(load_mapping(path))
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """What a YAML file holds, as it stands; nothing is an empty mapping. UserError where it is something else."""
     if not path.is_file():
         raise UserError(f"there is no config file {str(path)!r} here ({Path.cwd()}): check --config")
     try:
@@ -34,8 +39,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a mapping of flag names to values")
-    return flatten(content)
+        raise UserError(f"{path} holds a {type(content).__name__}, not a mapping of names to values")
+    return content
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

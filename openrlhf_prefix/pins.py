@@ -31,6 +31,8 @@ CORE = [
     "datasets>=3",
     "pyarrow>=17",
     "matplotlib>=3.8",
+    "mpmath>=1.3",
+    "numpy>=1.26",
 ]
 
 _STACK = [

@@ -1,10 +1,11 @@
-"""The embedded default: the chain task and its tiny base model in one folder, made once and cached."""
+"""The embedded default: a task and its tiny base model in one folder, made once and cached."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from openrlhf_prefix.data.chains import write_task
+from openrlhf_prefix.data.families import FAMILIES
+from openrlhf_prefix.data.tasks import write_task
 from openrlhf_prefix.data.tiny_model import make_model
 from openrlhf_prefix.errors import UserError
 
@@ -13,15 +14,18 @@ def main(argv: Sequence[str]) -> None:
     """Writes DIRECTORY/task and DIRECTORY/model; a second call finds both and returns at once."""
     parser = argparse.ArgumentParser(prog="openrlhf-prefix embed", allow_abbrev=False)
     parser.add_argument("directory", type=Path)
+    parser.add_argument("--task", choices=list(FAMILIES), default="chains", help="family of problems")
     parser.add_argument("--train", type=int, default=2048, help="training problems")
     parser.add_argument("--heldout", type=int, default=256, help="held-out problems")
-    parser.add_argument("--min_operations", type=int, default=3, help="shortest chain")
-    parser.add_argument("--max_operations", type=int, default=6, help="longest chain: the difficulty")
+    parser.add_argument("--tune", type=int, default=256, help="problems to choose learning rates on")
+    parser.add_argument("--longer", type=int, default=256, help="held-out problems longer than any other")
+    parser.add_argument("--min_operations", type=int, help="of the shortest problem (default: the family's)")
+    parser.add_argument("--max_operations", type=int, help="of the longest: the difficulty")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
-    sizes = {name: value for name, value in vars(options).items() if name != "directory"}
+    sizes = {name: value for name, value in vars(options).items() if name not in ("directory", "task")}
     try:
-        write_task(options.directory / "task", **sizes)
+        write_task(options.directory / "task", FAMILIES[options.task], **sizes)
         make_model(options.directory / "model", options.directory / "task", seed=options.seed)
     except ValueError as error:
         raise UserError(str(error)) from None

@@ -1,7 +1,7 @@
-"""The embedded base model: a Qwen2 of 0.9M parameters that can reason through a chain but rarely does.
+"""The embedded base model: a Qwen2 of 0.9M parameters that can work through a problem but rarely does.
 
-It is warmed up on fresh `chains` problems in two styles of answer: worked (the steps, then the boxed digit) and
-guessed (the boxed digit at once). The first part of the warm-up is mostly worked, which is the harder to learn; the
+It is warmed up on fresh problems of its task in two styles of answer: worked (the steps, then the boxed answer) and
+guessed (the boxed answer at once). The first part of the warm-up is mostly worked, which is the harder to learn; the
 last part is nearly all guesses, so that sampling at temperature 1 seldom starts with a step. The base is thus weak
 for a reason that reinforcement learning can repair: the ability is there, the habit is not.
 
@@ -24,12 +24,14 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from openrlhf_prefix.data import chains
+from openrlhf_prefix.data.families import FAMILIES
+from openrlhf_prefix.data.tasks import MANIFEST as TASK_MANIFEST
+from openrlhf_prefix.data.tasks import Family, Problem, split
 
 PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
-# No token is the beginning of another one: any sequence of ids is recovered from its text. The instruction never
-# varies, so it is one token, which halves the prompt.
-WORDS = ["system", "user", "assistant", chains.INSTRUCTION, "\\boxed{"]
+# No token is the beginning of another one: any sequence of ids is recovered from its text. The instruction of a task
+# never varies, so it is one token, which halves the prompt.
+ROLES = ["system", "user", "assistant"]
 CHARACTERS = [*"0123456789", *"+-*=}", "\u0120", "\u010a"]  # the last two: byte-level BPE's space and newline
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -61,12 +63,13 @@ class WarmUp:
 DEFAULT = WarmUp()
 
 
-def make_tokenizer() -> Qwen2Tokenizer:
-    """A Qwen2 tokenizer without merges over the alphabet of the task; it drops characters it does not know.
+def make_tokenizer(instruction: str) -> Qwen2Tokenizer:
+    """A Qwen2 tokenizer without merges over the alphabet of a task; it drops characters it does not know.
 
     It has to be of this class: for a checkpoint of type qwen2, AutoTokenizer builds this class whatever was saved.
     """
-    vocabulary = {token: index for index, token in enumerate([PAD, START, END, *WORDS, *CHARACTERS])}
+    words = [*ROLES, instruction, "\\boxed{"]
+    vocabulary = {token: index for index, token in enumerate([PAD, START, END, *words, *CHARACTERS])}
     tokenizer = Qwen2Tokenizer(
         vocab=vocabulary,
         merges=[],
@@ -79,7 +82,7 @@ def make_tokenizer() -> Qwen2Tokenizer:
         padding_side="left",
         model_max_length=512,
     )
-    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in WORDS])
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
     return tokenizer
 
 
@@ -104,9 +107,9 @@ def make_untrained_model(tokenizer: Qwen2Tokenizer, recipe: WarmUp) -> Qwen2ForC
     return Qwen2ForCausalLM(config)
 
 
-def _fresh_problems(rng: Random, excluded: set[str], bounds: tuple[int, int]) -> Iterator[chains.Problem]:
+def _fresh_problems(family: Family, rng: Random, excluded: set[str], bounds: tuple[int, int]) -> Iterator[Problem]:
     while True:
-        problem = chains.draw_problem(rng, *bounds)
+        problem = family.draw(rng, *bounds)
         if problem.prompt not in excluded:
             yield problem
 
@@ -134,7 +137,7 @@ def _warm_up(
     model: Qwen2ForCausalLM,
     tokenizer: Qwen2Tokenizer,
     recipe: WarmUp,
-    problems: Iterator[chains.Problem],
+    problems: Iterator[Problem],
     rng: Random,
     progress: bool,
 ) -> None:
@@ -163,15 +166,17 @@ def _warm_up(
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
 
 
-def _exclusions(task_directory: Path | None) -> tuple[set[str], tuple[int, int]]:
-    """Held-out prompts and the two bounds of difficulty, of a written task or of the default one."""
+def _exclusions(task_directory: Path | None) -> tuple[Family, set[str], tuple[int, int]]:
+    """Family, held-out prompts and the two bounds of difficulty, of a written task or of the default one."""
     if task_directory is None:
-        heldout = chains.split(train=0, heldout=256, seed=0, min_operations=3, max_operations=6)["heldout"]
-        return {problem.prompt for problem in heldout}, (3, 6)
-    parameters = json.loads((task_directory / chains.MANIFEST).read_text(encoding="ascii"))["parameters"]
+        family = FAMILIES["chains"]
+        heldout = split(family, 0, 256, 0, *family.operations)["heldout"]
+        return family, {problem.prompt for problem in heldout}, family.operations
+    manifest = json.loads((task_directory / TASK_MANIFEST).read_text(encoding="ascii"))
     lines = (task_directory / "heldout.jsonl").read_text(encoding="ascii").splitlines()
     prompts = {json.loads(line)["prompt"] for line in lines}
-    return prompts, (parameters["min_operations"], parameters["max_operations"])
+    bounds = (manifest["parameters"]["min_operations"], manifest["parameters"]["max_operations"])
+    return FAMILIES[manifest["task"]], prompts, bounds
 
 
 def make_model(
@@ -187,7 +192,7 @@ def make_model(
     same weights, bit for bit, on the same machine with the same number of torch threads.
     """
     directory = Path(directory)
-    excluded, bounds = _exclusions(Path(task_directory) if task_directory else None)
+    family, excluded, bounds = _exclusions(Path(task_directory) if task_directory else None)
     digest = hashlib.sha256("\n".join(sorted(excluded)).encode("ascii")).hexdigest()
     manifest = {"version": VERSION, "seed": seed, "operations": list(bounds), "excluded": digest, **asdict(recipe)}
     path = directory / MANIFEST
@@ -197,11 +202,11 @@ def make_model(
         raise ValueError(f"{directory} holds something else than a model made here: choose a new or empty directory")
 
     rng = Random(f"warm-up/{seed}")
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(family.instruction)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make_untrained_model(tokenizer, recipe)
-    _warm_up(model, tokenizer, recipe, _fresh_problems(rng, excluded, bounds), rng, progress)
+    _warm_up(model, tokenizer, recipe, _fresh_problems(family, rng, excluded, bounds), rng, progress)
     _publish(directory, model, tokenizer, manifest)
     return directory
 

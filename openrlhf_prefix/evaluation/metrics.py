@@ -19,11 +19,17 @@ def average_at_n(correct: Sequence[float], samples: int) -> float:
 
 def pass_at_k(correct: Sequence[float], samples: int, k: int) -> float:
     """Unbiased probability that at least one of k samples is correct, 1 <= k <= samples."""
+    chances = pass_chances(correct, samples, k)
+    return sum(chances) / len(chances)
+
+
+def pass_chances(correct: Sequence[float], samples: int, k: int) -> list[float]:
+    """The same of every problem by itself."""
     _check(correct, samples)
     if not 1 <= k <= samples:
         raise ValueError(f"pass@{k} needs 1 <= k <= {samples} samples a problem")
     total = math.comb(samples, k)
-    return sum(1.0 - math.comb(samples - round(c), k) / total for c in correct) / len(correct)
+    return [1.0 - math.comb(samples - round(c), k) / total for c in correct]
 
 
 def _check(correct: Sequence[float], samples: int) -> None:

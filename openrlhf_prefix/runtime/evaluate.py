@@ -1,12 +1,14 @@
-"""The `evaluate` verb: accuracy of an HF folder on a dataset, sampled by vLLM, no trainer and no Ray.
+"""The `evaluate` verb: accuracy of an HF folder on datasets, sampled by vLLM, no trainer and no Ray.
 
 Same prompts, same verifier and same metrics as the held-out evaluation of a run, so that an exported model can be
 checked against the number its run reported.
 """
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 from openrlhf_prefix.algorithm.sampler import EVALUATION, request_seed
@@ -14,7 +16,7 @@ from openrlhf_prefix.checks import check_exists
 from openrlhf_prefix.config import nested
 from openrlhf_prefix.data.problems import Problem, load_problems
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
+from openrlhf_prefix.evaluation.scores import score_line, scores
 from openrlhf_prefix.reward import MathVerifier
 from openrlhf_prefix.reward.answer import FALLBACKS
 from openrlhf_prefix.runtime import platform
@@ -22,23 +24,35 @@ from openrlhf_prefix.runtime.preflight import load_tokenizer
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints one line: avg@n and pass@n."""
+    """Prints one line a dataset: avg@n with its interval over problems, and pass@k; --json keeps more."""
     options = _parse(argv)
     flags = _flags(options)
-    for flag, value in (("MODEL", options.model), ("DATASET", options.dataset)):
-        check_exists(flag, value)
+    for flag, values in (("MODEL", [options.model]), ("DATASET", options.datasets)):
+        for value in values:
+            check_exists(flag, value)
     tokenizer = load_tokenizer(flags)
-    problems = load_problems(options.dataset, flags, tokenizer, options.max_new_tokens, "train", held_out=True)
-    rewards = sample_rewards(options, problems, tokenizer)
-    correct = [sum(reward > 0 for reward in row) for row in rewards]
-    average, passed = average_at_n(correct, options.samples), pass_at_k(correct, options.samples, options.samples)
-    print(f"{len(problems)} problems | avg@{options.samples} {average:.1%} | pass@{options.samples} {passed:.1%}")
+    sets = [
+        load_problems(name, flags, tokenizer, options.max_new_tokens, "train", held_out=True)
+        for name in options.datasets
+    ]
+    rewards = sample_rewards(options, [problem for problems in sets for problem in problems], tokenizer)
+    results, start = [], 0
+    for name, problems in zip(options.datasets, sets, strict=True):
+        correct = [sum(reward > 0 for reward in row) for row in rewards[start : start + len(problems)]]
+        start += len(problems)
+        results.append({"dataset": name, **scores(correct, options.samples, options.k)})
+        label = f"{Path(name).name}: " if len(sets) > 1 else ""
+        print(label + score_line(results[-1], options.samples))
+    if options.json:
+        record = {"model": options.model, "samples": options.samples, "datasets": results}
+        options.json.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokenizer: object) -> list[list[float]]:
     """Rewards of `options.samples` responses to every problem."""
     chosen = platform.choose()
     os.environ.update(chosen.engine_environment())
+    chosen.patch_engine()
     from vllm import LLM, SamplingParams
 
     engine = LLM(
@@ -73,8 +87,11 @@ def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokeniz
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="openrlhf-prefix evaluate", allow_abbrev=False)
     parser.add_argument("model", help="HF folder or hub name")
-    parser.add_argument("dataset", help="file of problems, as for training")
+    parser.add_argument("datasets", nargs="+", metavar="DATASET", help="file of problems, as for training")
     parser.add_argument("--samples", type=int, default=4, help="responses to every problem")
+    parser.add_argument("--k", nargs="+", type=int, help="of pass@k; at most --samples, which is the default")
+    parser.add_argument("--max_samples", type=int, default=int(1e8), help="problems of every dataset, the first ones")
+    parser.add_argument("--json", type=Path, help="file for the numbers, those of every problem among them")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--max_new_tokens", type=int, default=64)
     parser.add_argument("--max_len", type=int, default=128)
@@ -90,6 +107,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.samples < 1 or options.max_new_tokens < 1:
         raise UserError("--samples and --max_new_tokens are at least 1")
+    options.k = options.k or [options.samples]
+    if not all(1 <= k <= options.samples for k in options.k):
+        raise UserError(f"pass@k needs 1 <= k <= --samples {options.samples}: --k is {options.k}")
+    if options.json and not options.json.parent.is_dir():
+        raise UserError(f"--json {options.json}: there is no folder {options.json.parent}")
     return options
 
 
@@ -103,7 +125,7 @@ def _flags(options: argparse.Namespace) -> SimpleNamespace:
             "data.input_template": None,
             "data.apply_chat_template": not options.no_chat_template,
             "data.disable_fast_tokenizer": False,
-            "data.max_samples": int(1e8),
+            "data.max_samples": options.max_samples,
             "data.max_len": options.max_len,
             "data.long_prompts": "refuse",
             "hybrid.demonstration": "prefix",

@@ -19,6 +19,7 @@ from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_prefix.algorithm.advantages import GroupAdvantages, group_advantages, likelihood_weights
 from openrlhf_prefix.algorithm.controllers import Schedule
+from openrlhf_prefix.algorithm.imitation import POLICY
 from openrlhf_prefix.algorithm.sampler import request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.errors import RunStopped
@@ -50,7 +51,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         if self.args.reward.on_error == "mask":
             rows = [blank(row) if row.info["reward_failed"].any() else row for row in rows]
         rows = self.rescue(rows, self._failed, self.step)
-        self.metrics |= self.rescue.metrics
+        self.metrics |= self.rescue.metrics | {"train/tokens": self._trained_tokens(rows)}
         return deal(rows, self.args.train.batch_size, data_parallel_ranks(self.args))
 
     def log_probs(self, batches: list[Experience]) -> list[torch.Tensor]:
@@ -208,6 +209,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             "rollout/response_length_mean": _mean((responses - lengths)[responses > lengths]),
             "rollout/truncated_rate": _mean(truncated[responses > lengths]),
             "rollout/num_samples": float(len(raw_rewards)),
+            "rollout/tokens_generated": float(sampled.sum()),
             "rollout/equal_groups": _mean((rows("group_reward_std") == 0).float()),
             "rollout/entropy": _mean(entropy[sampled]),
             "rollout/nll": _mean(nll[sampled]),
@@ -229,6 +231,16 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         if "verdict" in experiences[0].info:
             counts = Counter(REASONS[int(index)] for index in rows("verdict"))
             self.metrics |= {f"verifier/{reason}": float(counts[reason]) for reason in REASONS}
+
+    def _trained_tokens(self, rows: list[Experience]) -> float:
+        """Action tokens that have a gradient: an advantage, or an imitation term that asks for none."""
+        imitated = self.args.hybrid.imitation not in (POLICY, "luffy")
+        return float(
+            sum(
+                int((row.action_mask.bool() & ((row.advantages != 0) | (prefix_mask_of(row) & imitated))).sum())
+                for row in rows
+            )
+        )
 
 
 # What the rows carry for ourselves; everything else in `info` is a metric of upstream or of the user's reward.

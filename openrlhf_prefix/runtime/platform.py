@@ -61,6 +61,9 @@ class CudaPlatform:
     def patch_trainer(self) -> None:
         """Runs in a training process, before its engine is built."""
 
+    def patch_engine(self) -> None:
+        """Runs in the process of a vLLM worker, before it generates."""
+
 
 class CpuPlatform(CudaPlatform):
     """A machine without CUDA."""
@@ -93,6 +96,9 @@ class CpuPlatform(CudaPlatform):
             "TORCHDYNAMO_DISABLE": "1",  # compiling needs a C++ compiler and takes longer than it saves here
             "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"),  # GiB
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            # An engine's only worker lives in the engine's process: one start less, and no process that waits for the
+            # other by spinning on a core.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         }
 
     def runtime_env(self) -> dict[str, Any]:
@@ -129,8 +135,7 @@ class CpuPlatform(CudaPlatform):
         comm = importlib.import_module("deepspeed.comm.torch")
         comm.build_shm_op = lambda: None
         comm.TorchBackend.all_gather_into_tensor = blocking_all_gather(comm.TorchBackend.all_gather_into_tensor)
-        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            torch.nn.functional.linear = linear_in_fp32
+        self.patch_engine()
         upstream_config = strategy_module.get_train_ds_config
 
         def cpu_config(*args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -141,6 +146,10 @@ class CpuPlatform(CudaPlatform):
             return config
 
         strategy_module.get_train_ds_config = cpu_config
+
+    def patch_engine(self) -> None:
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            torch.nn.functional.linear = linear_in_fp32
 
 
 def blocking_all_gather(upstream: Any) -> Any:

@@ -69,7 +69,9 @@ class SupervisedStage:
         )
         actors = self.controller.actor_model_group
         ray.get(actors.async_run_method_batch(method_name="append", experience=rows))
-        return self.controller.ppo_train(step) | {"sft/rows": float(len(rows))}
+        counts = {"sft/rows": float(len(rows)), "rollout/tokens_generated": 0.0}
+        counts["train/tokens"] = float(sum(int(row.action_mask.sum()) for row in rows))
+        return self.controller.ppo_train(step) | counts
 
     def _validate(self) -> float:
         """Mean negative log-likelihood of the held-out demonstrations' tokens; a first rise ends the stage."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from openrlhf_prefix.runtime import platform
 from openrlhf_prefix.runtime.weight_check import EngineFingerprints
 
 TIMEOUT = timedelta(minutes=10)
@@ -65,6 +66,7 @@ class GlooWorkerExtension(EngineFingerprints):
         use_ray: bool = False,
     ) -> None:
         keep_original_weights()
+        platform.current().patch_engine()
         rank = dist.get_rank() + rank_offset
         self._sync_group = GlooCommunicator(master_address, master_port, rank, world_size)
         self._received: list[tuple[str, torch.Tensor]] = []

@@ -13,7 +13,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 import pyarrow  # noqa: E402
 
 from openrlhf_prefix import cli  # noqa: E402
-from openrlhf_prefix.data import chains, cuts  # noqa: E402
+from openrlhf_prefix.data import chains, cuts, tasks  # noqa: E402
 from openrlhf_prefix.data.check import GOLDS, REJECTED, Settings, survey  # noqa: E402
 from openrlhf_prefix.data.tiny_model import make_tokenizer  # noqa: E402
 from openrlhf_prefix.reward import MathVerifier  # noqa: E402
@@ -79,7 +79,7 @@ def test_a_prefix_is_text_before_the_box_and_one_token_more_reaches_past_it(byte
 
 
 def test_the_embedded_demonstrations_end_right_before_their_box() -> None:
-    tokenizer, rng = make_tokenizer(), Random(2)
+    tokenizer, rng = make_tokenizer(chains.INSTRUCTION), Random(2)
     for _ in range(50):
         demonstration = chains.draw_problem(rng, 3, 6).demonstration
         ids, limit, start = limit_of(tokenizer, demonstration)
@@ -107,8 +107,8 @@ def test_the_check_names_golds_and_demonstrations_that_the_verifier_does_not_tak
 
 
 def test_the_embedded_task_passes_the_check(tmp_path, capsys) -> None:
-    paths = chains.write_task(tmp_path / "task", train=64, heldout=16)
-    make_tokenizer().save_pretrained(tmp_path / "model")
+    paths = tasks.write_task(tmp_path / "task", chains.FAMILY, train=64, heldout=16)
+    make_tokenizer(chains.INSTRUCTION).save_pretrained(tmp_path / "model")
     lengths = ["--model", str(tmp_path / "model"), "--max_len", "128", "--max_new_tokens", "64"]
     cli.main(["data", "check", str(paths["train"]), "--eval", str(paths["heldout"]), *lengths])
     printed = capsys.readouterr().out

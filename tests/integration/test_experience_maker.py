@@ -28,7 +28,7 @@ def maker(keep: float = 0.2, scope: str = "batch") -> PrefixExperienceMaker:
     made = object.__new__(PrefixExperienceMaker)
     made.args = SimpleNamespace(
         rollout=SimpleNamespace(n_samples_per_prompt=GROUP, max_new_tokens=LENGTH),
-        hybrid=SimpleNamespace(estimator="dr_grpo", baseline="plain", sampled="advantage", gate=0),
+        hybrid=SimpleNamespace(estimator="dr_grpo", baseline="plain", sampled="advantage", gate=0, imitation="policy"),
         prefix=SimpleNamespace(keep=keep, scope=scope),
         reward=SimpleNamespace(
             clip_range=None,
@@ -117,6 +117,19 @@ def test_metrics_know_prefixes_from_continuations() -> None:
     assert made.metrics["prefix/reward_0.25_0.5"] == 1.0 and made.metrics["prefix/reward_0.5_0.75"] == 0.0
     assert made.metrics["prefix/reward_0_0.25"] is None
     assert made.metrics["format"] == 3.5 and made.metrics["reward/failed"] == 0
+
+
+@pytest.mark.parametrize(("imitation", "trained"), [("policy", 36 + 5 + 3), ("luffy", 44), ("nll", 36 + 5 + 7 + 10)])
+def test_tokens_are_counted_where_they_are_sampled_and_where_they_have_a_gradient(
+    imitation: str, trained: int
+) -> None:
+    """Sampled: 6 rows of 12, 12 - 7 and 12 - 10. Group 0 has advantages, group 1 none: 3 plain rows of 12, and the 5
+    and the 3 kept of row 3; an imitation that asks for no advantage trains both prefixes, 7 and 10, whole."""
+    made, (singles, entropy) = maker(), rows()
+    made.args.hybrid.imitation = imitation
+    made._entropies = [entropy[n : n + 1] for n in range(8)]
+    batch = made.compute_advantages_and_returns(singles)
+    assert made.metrics["rollout/tokens_generated"] == 79 and made._trained_tokens(batch) == trained
 
 
 def test_rewards_fall_into_half_open_buckets() -> None:

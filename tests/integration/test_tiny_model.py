@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from openrlhf_prefix.data import chains, tiny_model
+from openrlhf_prefix.data import chains, tasks, tiny_model
 
 FEW_STEPS = tiny_model.WarmUp(steps=2, batch_size=4, layers=2)
 
@@ -18,7 +18,7 @@ FEW_STEPS = tiny_model.WarmUp(steps=2, batch_size=4, layers=2)
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("task")
-    chains.write_task(directory, train=10, heldout=40, min_operations=2, max_operations=2)
+    tasks.write_task(directory, chains.FAMILY, train=10, heldout=40, min_operations=2, max_operations=2)
     return directory
 
 
@@ -28,14 +28,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, task: Path) -> Path:
 
 
 def test_the_template_renders_chatml_and_opens_the_answer() -> None:
-    tokenizer = tiny_model.make_tokenizer()
+    tokenizer = tiny_model.make_tokenizer(chains.INSTRUCTION)
     expected = "<|im_start|>user\nLeft to right, modulo 10: 1+2<|im_end|>\n<|im_start|>assistant\n"
     assert tiny_model.render_prompt(tokenizer, "Left to right, modulo 10: 1+2") == expected
 
 
 def test_any_ids_are_recovered_from_their_text_also_after_reloading(checkpoint: Path) -> None:
     rng = Random("ids")
-    for tokenizer in (tiny_model.make_tokenizer(), AutoTokenizer.from_pretrained(checkpoint)):
+    for tokenizer in (tiny_model.make_tokenizer(chains.INSTRUCTION), AutoTokenizer.from_pretrained(checkpoint)):
         for _ in range(100):
             ids = [rng.randrange(len(tokenizer)) for _ in range(30)]
             assert tokenizer(tokenizer.decode(ids)).input_ids == ids
@@ -43,7 +43,7 @@ def test_any_ids_are_recovered_from_their_text_also_after_reloading(checkpoint: 
 
 def test_texts_of_the_task_are_recovered_from_their_ids(checkpoint: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    for problem in chains.split(50, 0, 0, 3, 6)["train"]:
+    for problem in tasks.split(chains.FAMILY, 50, 0, 0, 3, 6)["train"]:
         text = tiny_model.render_prompt(tokenizer, problem.prompt) + problem.demonstration + tokenizer.eos_token
         assert tokenizer.decode(tokenizer(text).input_ids) == text
 
@@ -53,14 +53,14 @@ def test_the_longest_texts_have_the_documented_lengths() -> None:
 
     Demonstration: 6 steps of 6 tokens with their newline, then `\\boxed{`, digit, brace and the end token.
     """
-    tokenizer = tiny_model.make_tokenizer()
+    tokenizer = tiny_model.make_tokenizer(chains.INSTRUCTION)
     problem = chains.Problem(1, (("+", 2),) * 6)
     assert len(tokenizer(tiny_model.render_prompt(tokenizer, problem.prompt)).input_ids) == 13 + 1 + 3 + 5
     assert len(tokenizer(problem.demonstration + tokenizer.eos_token).input_ids) == 6 * 6 + 4
 
 
 def test_only_the_answer_and_its_end_token_are_trained_on() -> None:
-    tokenizer = tiny_model.make_tokenizer()
+    tokenizer = tiny_model.make_tokenizer(chains.INSTRUCTION)
     _, labels = tiny_model._encode(tokenizer, [("1+2", "\\boxed{3}"), ("1", "1+2=3\n\\boxed{3}")])
     texts = [tokenizer.decode(row[row != tiny_model.IGNORED]) for row in labels]
     assert texts == ["\\boxed{3}<|im_end|>", "1+2=3\n\\boxed{3}<|im_end|>"]
@@ -68,8 +68,8 @@ def test_only_the_answer_and_its_end_token_are_trained_on() -> None:
 
 def test_the_warm_up_never_draws_a_heldout_problem(task: Path) -> None:
     """10 * 30^2 = 9,000 problems of two operations, 40 held out: 2,000 draws would meet one about 9 times."""
-    excluded, bounds = tiny_model._exclusions(task)
-    problems = tiny_model._fresh_problems(Random("x"), excluded, bounds)
+    family, excluded, bounds = tiny_model._exclusions(task)
+    problems = tiny_model._fresh_problems(family, Random("x"), excluded, bounds)
     drawn = [next(problems) for _ in range(2000)]
     assert len(excluded) == 40 and bounds == (2, 2)
     assert excluded.isdisjoint(problem.prompt for problem in drawn)
@@ -112,5 +112,5 @@ def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_default_model_is_small() -> None:
-    model = tiny_model.make_untrained_model(tiny_model.make_tokenizer(), tiny_model.WarmUp())
+    model = tiny_model.make_untrained_model(tiny_model.make_tokenizer(chains.INSTRUCTION), tiny_model.WarmUp())
     assert model.num_parameters() < 2_000_000

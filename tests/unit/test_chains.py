@@ -1,5 +1,6 @@
 """The embedded task: right answers, right demonstrations, disjoint splits, the same rows everywhere."""
 
+import hashlib
 import json
 import os
 import re
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from openrlhf_prefix.data import chains
+from openrlhf_prefix.data import chains, tasks
+from openrlhf_prefix.data.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP = re.compile(r"(\d)([-+*])(\d)=(\d)")
@@ -22,7 +24,7 @@ def read_rows(path: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
-    paths = chains.write_task(tmp_path_factory.mktemp("task"), train=300, heldout=100)
+    paths = tasks.write_task(tmp_path_factory.mktemp("task"), chains.FAMILY, train=300, heldout=100)
     return {name: read_rows(paths[name]) for name in ("train", "heldout")}
 
 
@@ -73,64 +75,106 @@ def test_no_problem_occurs_twice_within_or_across_splits(rows: dict[str, list[di
 
 def test_splits_stay_disjoint_when_every_problem_is_used() -> None:
     """One operation: 10 first digits * 3 operators * 10 digits = 300 problems, all drawn."""
-    parts = chains.split(train=200, heldout=100, seed=0, min_operations=1, max_operations=1)
+    parts = tasks.split(chains.FAMILY, train=200, heldout=100, seed=0, min_operations=1, max_operations=1)
     assert len(set(parts["train"]) | set(parts["heldout"])) == 300
 
 
 def test_too_many_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="only 300 problems exist, 301 rows"):
-        chains.split(train=201, heldout=100, seed=0, min_operations=1, max_operations=1)
+        tasks.split(chains.FAMILY, train=201, heldout=100, seed=0, min_operations=1, max_operations=1)
 
 
 @pytest.mark.parametrize("bounds", [(0, 3), (4, 3)])
 def test_impossible_difficulty_is_refused(bounds: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="1 <= min_operations <= max_operations"):
-        chains.split(1, 1, 0, *bounds)
+        tasks.split(chains.FAMILY, 1, 1, 0, *bounds)
 
 
 @pytest.mark.parametrize("bounds", [(3, 6), (2, 2), (5, 9)])
 def test_difficulty_takes_every_value_between_its_bounds_and_no_other(bounds: tuple[int, int]) -> None:
-    problems = chains.split(200, 0, 0, *bounds)["train"]
+    problems = tasks.split(chains.FAMILY, 200, 0, 0, *bounds)["train"]
     assert {len(problem.operations) for problem in problems} == set(range(bounds[0], bounds[1] + 1))
 
 
 def test_the_heldout_split_does_not_depend_on_the_size_of_the_train_split() -> None:
-    small, large = (chains.split(train, 50, 0, 3, 6)["heldout"] for train in (10, 500))
+    small, large = (tasks.split(chains.FAMILY, train, 50, 0, 3, 6)["heldout"] for train in (10, 500))
     assert small == large
 
 
 def test_another_seed_gives_other_problems() -> None:
-    first, second = (set(chains.split(100, 0, seed, 3, 6)["train"]) for seed in (0, 1))
+    first, second = (set(tasks.split(chains.FAMILY, 100, 0, seed, 3, 6)["train"]) for seed in (0, 1))
     assert len(first & second) < 10
 
 
 def test_the_files_are_the_same_in_every_process(tmp_path: Path) -> None:
     """Different PYTHONHASHSEED values reorder sets of strings; the files must not notice."""
-    code = "import sys; from openrlhf_prefix.data.chains import write_task; write_task(sys.argv[1], 50, 20)"
+    code = (
+        "import sys; from openrlhf_prefix.data import chains, tasks; "
+        "tasks.write_task(sys.argv[1], chains.FAMILY, 50, 20)"
+    )
     contents = []
     for hash_seed in ("1", "2"):
         directory = tmp_path / hash_seed
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, "-c", code, str(directory)], check=True, env=environment)
         contents.append({path.name: path.read_bytes() for path in directory.iterdir()})
-    assert set(contents[0]) == {"train.jsonl", "heldout.jsonl", "task.json"}
+    parts = {"train.jsonl", "heldout.jsonl", "tune.jsonl", "longer.jsonl"}
+    assert set(contents[0]) == {*parts, "task.json"}
     assert contents[0] == contents[1]
 
 
 def test_an_identical_task_is_kept_and_a_different_or_damaged_one_is_rewritten(tmp_path: Path) -> None:
-    paths = chains.write_task(tmp_path, 20, 10)
+    paths = tasks.write_task(tmp_path, chains.FAMILY, 20, 10)
     original = paths["train"].read_bytes()
     os.utime(paths["train"], (1, 1))
-    chains.write_task(tmp_path, 20, 10)
+    tasks.write_task(tmp_path, chains.FAMILY, 20, 10)
     assert paths["train"].stat().st_mtime == 1
 
     paths["train"].write_text("damaged\n")
-    chains.write_task(tmp_path, 20, 10)
+    tasks.write_task(tmp_path, chains.FAMILY, 20, 10)
     assert paths["train"].read_bytes() == original
 
-    chains.write_task(tmp_path, 30, 10)
+    tasks.write_task(tmp_path, chains.FAMILY, 30, 10)
     assert len(read_rows(paths["train"])) == 30
 
 
-def test_the_registry_names_the_writer() -> None:
-    assert chains.TASKS["chains"] is chains.write_task
+def test_tuning_problems_are_no_others_and_leave_the_other_parts_alone() -> None:
+    """One operation: all 300 problems in three parts; with and without `tune` and `longer` the others are the same."""
+    parts = tasks.split(chains.FAMILY, 150, 100, 0, 1, 1, tune=50, longer=20)
+    assert len({problem for name in ("train", "heldout", "tune") for problem in parts[name]}) == 300
+    alone = tasks.split(chains.FAMILY, 150, 100, 0, 1, 1)
+    assert (alone["train"], alone["heldout"]) == (parts["train"], parts["heldout"])
+    with pytest.raises(ValueError, match="only 300 problems exist, 301 rows"):
+        tasks.split(chains.FAMILY, 150, 100, 0, 1, 1, tune=51)
+
+
+def test_longer_problems_have_one_to_three_operations_more_than_the_longest() -> None:
+    longer = tasks.split(chains.FAMILY, 0, 0, 0, 3, 6, longer=100)["longer"]
+    assert {len(problem.operations) for problem in longer} == {7, 8, 9} and len(set(longer)) == 100
+
+
+def test_the_parts_have_ids_and_sources_of_their_own(tmp_path: Path) -> None:
+    paths = tasks.write_task(tmp_path, chains.FAMILY, train=3, heldout=2, tune=2, longer=2)
+    rows = {name: read_rows(paths[name]) for name in ("train", "heldout", "tune", "longer")}
+    assert [row["id"] for row in rows["longer"]] == ["chains-longer-00000", "chains-longer-00001"]
+    assert {name: {row["source"] for row in found} for name, found in rows.items()} == {
+        "train": {"chains"},
+        "heldout": {"chains"},
+        "tune": {"chains"},
+        "longer": {"chains_longer"},
+    }
+
+
+def test_what_trained_the_base_model_and_made_the_published_numbers_stays_as_it_is(tmp_path: Path) -> None:
+    """Digests of the default train and held-out files since version 1."""
+    paths = tasks.write_task(tmp_path, chains.FAMILY)
+    digests = {name: hashlib.md5(paths[name].read_bytes()).hexdigest() for name in ("train", "heldout")}
+    assert digests == {
+        "train": "b9553f9137cfc54539ffc35caeafd966",
+        "heldout": "e0a339f00f0c3fc0bc9b0c93e7ba5e89",
+    }
+
+
+def test_the_registry_has_every_family_under_its_name() -> None:
+    assert FAMILIES["chains"] is chains.FAMILY
+    assert all(name == family.name for name, family in FAMILIES.items())

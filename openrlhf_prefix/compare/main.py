@@ -1,0 +1,78 @@
+"""The `compare` verb, from the file of a comparison to its table and pictures."""
+
+import argparse
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from openrlhf_prefix.compare.commands import check_jobs, make_job
+from openrlhf_prefix.compare.plan import FINAL, Plan, read_plan
+from openrlhf_prefix.compare.plots import draw
+from openrlhf_prefix.compare.results import Results
+from openrlhf_prefix.compare.running import Runner
+from openrlhf_prefix.compare.summary import choose_rate, missing
+from openrlhf_prefix.compare.table import table
+from openrlhf_prefix.errors import RunStopped, UserError
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs what is not finished yet, then writes table.md and the pictures. RunStopped where a run failed."""
+    options = _parse(argv)
+    plan = read_plan(options.config)
+    folder = options.folder or Path("runs") / options.config.stem
+    if options.report_only:
+        if not (folder / "results.jsonl").exists():
+            raise UserError(f"{folder} holds no results.jsonl: check --folder, or leave --report_only out")
+        report(plan, Results(folder), folder)
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end is an interrupt
+    try:
+        run(plan, folder, options.config, options.jobs)
+    except KeyboardInterrupt:
+        raise RunStopped("interrupted; the same command goes on with the runs that are not finished") from None
+
+
+def run(plan: Plan, folder: Path, config: Path, at_once: int) -> None:
+    """All stages. Nothing starts before every run that can be told in advance was checked."""
+    runs = folder / "runs"
+    results = Results(folder)
+    jobs = check_jobs(plan, runs)
+    for job in jobs:
+        results.check_settings(job.run.name, job.settings)
+    runs.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(config, folder / "compare.yaml")
+    runner = Runner(plan, results, at_once)
+    print(f"{sum(runner.planned.values())} runs, {len(results.finished())} of them finished, in {folder}", flush=True)
+    runner.run([job for job in jobs if job.run.stage != FINAL])
+    chosen = {
+        (task, method): choose_rate(plan, results.finished(), task, method)
+        for task in plan.tasks
+        for method in plan.methods
+    }
+    final = [run for (task, method), lr in chosen.items() if lr is not None for run in plan.final(task, method, lr)]
+    runner.run([make_job(plan, run, runs) for run in final])
+    report(plan, results, folder)
+    if left := missing(plan, results.finished()):
+        raise RunStopped(f"{len(left)} runs have no result ({', '.join(left)}): {folder / 'table.md'} says why")
+
+
+def report(plan: Plan, results: Results, folder: Path) -> None:
+    """Writes and shows the table; writes the pictures."""
+    text = table(plan, results.finished(), results.failed())
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    print(text)
+    for path in [folder / "table.md", *draw(plan, results.finished(), folder)]:
+        print(path)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="openrlhf-prefix compare", allow_abbrev=False)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file of the comparison")
+    parser.add_argument("--folder", type=Path, help="where runs and results go (default: runs/<config>)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--report_only", action="store_true", help="table and pictures of what is there; run nothing")
+    options = parser.parse_args(argv)
+    if options.jobs < 1:
+        raise UserError(f"--jobs is {options.jobs}: give at least 1")
+    return options

@@ -1,0 +1,168 @@
+"""What is compared: the file of a comparison, and the runs that it asks for.
+
+tune    every task x method x learning rate, one seed, scored on problems that nothing else uses
+final   every task x method x seed, at the learning rate that scored best
+base    every task's model before training
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from openrlhf_prefix.config import flatten, load_mapping
+from openrlhf_prefix.errors import UserError
+
+TUNE, FINAL, BASE = "tune", "final", "base"
+MIN_SEEDS = 3
+Flags = dict[str, Any]  # dotted name -> value
+
+
+@dataclass(frozen=True)
+class Task:
+    """A family of problems with its base model."""
+
+    tune: str  # file of problems on which learning rates are chosen
+    sets: dict[str, str]  # name -> file of held-out problems; the curves are over the first one
+    flags: Flags = field(default_factory=dict)  # of every run on it
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, or the evaluation of the base model (method, lr and seed are then None)."""
+
+    stage: str
+    task: str
+    method: str | None = None
+    lr: float | None = None
+    seed: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Folder and key of the run.
+
+        Example: chains-prefix_rft-lr2e-4-seed1, or with the stage of tuning chains-prefix_rft-lr2e-4-tune0.
+        """
+        if self.stage == BASE:
+            return f"{self.task}-base"
+        return f"{self.task}-{self.method}-lr{rate(self.lr)}-{'tune' if self.stage == TUNE else 'seed'}{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The file of a comparison, field by field."""
+
+    train: str  # config file of every training
+    tasks: dict[str, Task]
+    methods: dict[str, Flags]  # label -> flags; hybrid.preset is the label where it is not given
+    learning_rates: list[float]  # the grid, the same for every method; with one alone nothing is tuned
+    seeds: list[int]
+    tuning_seed: int = 0
+    flags: Flags = field(default_factory=dict)  # of every training
+    tuning_flags: Flags = field(default_factory=dict)  # of tuning runs, beside those
+    samples: int = 64  # responses to every problem in the final evaluation
+    ks: list[int] = field(default_factory=lambda: [1, 4, 16, 64])
+    problems: int | None = None  # of every held-out set, the first ones; None: all
+    panels: dict[str, list[str]] = field(default_factory=dict)  # title -> methods of one panel of accuracy.png
+    minutes: float = 120.0  # a command that takes longer is ended, and its run counts as failed
+    few_seeds: bool = False  # allow fewer than three: quick tries, no result
+
+    def tuning(self) -> list[Run]:
+        if len(self.learning_rates) == 1:
+            return []
+        return [
+            Run(TUNE, task, method, lr, self.tuning_seed)
+            for task in self.tasks
+            for method in self.methods
+            for lr in self.learning_rates
+        ]
+
+    def final(self, task: str, method: str, lr: float) -> list[Run]:
+        """One method's runs at its chosen learning rate."""
+        return [Run(FINAL, task, method, lr, seed) for seed in self.seeds]
+
+    def bases(self) -> list[Run]:
+        return [Run(BASE, task) for task in self.tasks]
+
+    def finals(self) -> int:
+        """How many final runs there will be."""
+        return len(self.tasks) * len(self.methods) * len(self.seeds)
+
+
+def rate(lr: float) -> str:
+    """A learning rate as people write it: 2e-4, 1.5e-3."""
+    return f"{Decimal(str(lr)).normalize():e}"
+
+
+def read_plan(path: Path) -> Plan:
+    """The comparison of a YAML file. Raises UserError, also where what it says cannot be compared."""
+    content = _known(load_mapping(path), Plan, str(path))
+    tasks = {
+        name: Task(**_known(_mapping(task, f"tasks.{name}"), Task, f"tasks.{name}"))
+        for name, task in _mapping(content["tasks"], "tasks").items()
+    }
+    content["tasks"] = {name: _with_flat_flags(task) for name, task in tasks.items()}
+    content["methods"] = {
+        label: {"hybrid.preset": label, **flatten(flags or {})}
+        for label, flags in _mapping(content["methods"], "methods").items()
+    }
+    content["learning_rates"] = [_number(lr) for lr in content["learning_rates"]]
+    for name in ("flags", "tuning_flags"):
+        content[name] = flatten(content.get(name) or {})
+    plan = Plan(**content)
+    _check(plan)
+    return plan
+
+
+def _with_flat_flags(task: Task) -> Task:
+    return Task(task.tune, _mapping(task.sets, "sets"), flatten(task.flags or {}))
+
+
+def _known(content: Mapping[str, Any], kind: type, where: str) -> dict[str, Any]:
+    """The mapping, all of whose keys are fields of `kind`, and which has those without a default."""
+    names = {entry.name: entry for entry in fields(kind)}
+    for key in content:
+        _require(key, names, f"key in {where}")
+    for name, entry in names.items():
+        if name not in content and entry.default is MISSING and entry.default_factory is MISSING:
+            raise UserError(f"{where} has no {name}: docs/compare.md shows a whole file")
+    return dict(content)
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        raise UserError(f"{where} must be a mapping of names, not {value!r}")
+    return value
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)  # YAML takes 2e-4, without a point, for a text
+    except (TypeError, ValueError):
+        raise UserError(f"learning_rates holds {value!r}, which is no number") from None
+
+
+def _check(plan: Plan) -> None:
+    for name in ("learning_rates", "seeds", "ks"):
+        values = getattr(plan, name)
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"{name} is {values}: give at least one, and each once")
+    if len(plan.seeds) < MIN_SEEDS and not plan.few_seeds:
+        raise UserError(
+            f"seeds is {plan.seeds}: a comparison needs at least {MIN_SEEDS}; set few_seeds to true for a quick try"
+        )
+    if plan.tuning_seed in plan.seeds and plan.tuning():
+        raise UserError(
+            f"tuning_seed {plan.tuning_seed} is one of the seeds: a method would be scored on the run it was chosen by"
+        )
+    if not all(1 <= k <= plan.samples for k in plan.ks):
+        raise UserError(f"pass@k needs 1 <= k <= samples {plan.samples}: ks is {plan.ks}")
+    for title, methods in plan.panels.items():
+        for label in methods:
+            _require(label, plan.methods, f"method in panels.{title}")
+
+
+def _require(name: str, known: Iterable[str], what: str) -> None:
+    if name not in known:
+        raise UserError(f"unknown {what}: {name!r}; choose among {', '.join(known)}")

@@ -1,0 +1,75 @@
+"""The harder embedded task: single-digit operations with the usual precedence, modulo 23.
+
+    prompt          Products first, modulo 23: 7+4*3-8*2
+    demonstration   4*3=12 / 8*2=16 / 7+12=19 / 19-16=3 / \\boxed{3}    (all products, then sums from left to right)
+    answer          3
+
+Guessing is right about one time in twenty, and the steps are not in the order of the text: a policy that never writes
+them has next to nothing to reinforce, while a demonstration shows the way. Every problem has a product and a sum, so
+that the order matters.
+"""
+
+import operator
+from random import Random
+from typing import NamedTuple
+
+from openrlhf_prefix.data.tasks import Family
+
+MODULUS = 23
+INSTRUCTION = f"Products first, modulo {MODULUS}: "
+OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+
+
+class Problem(NamedTuple):
+    """A first digit, then (operator, digit) pairs."""
+
+    first: int
+    operations: tuple[tuple[str, int], ...]
+
+    @property
+    def prompt(self) -> str:
+        return f"{INSTRUCTION}{self.first}" + "".join(f"{symbol}{digit}" for symbol, digit in self.operations)
+
+    @property
+    def steps(self) -> list[tuple[int, str, int, int]]:
+        """(left, operator, right, result), one a step: products from left to right, then sums."""
+        values, symbols = [self.first, *(digit for _, digit in self.operations)], [s for s, _ in self.operations]
+        steps = []
+        for now in ("*", "+-"):
+            place = 0
+            while place < len(symbols):
+                if symbols[place] not in now:
+                    place += 1
+                    continue
+                left, symbol, right = values[place], symbols.pop(place), values.pop(place + 1)
+                values[place] = OPERATORS[symbol](left, right) % MODULUS
+                steps.append((left, symbol, right, values[place]))
+        return steps
+
+    @property
+    def answer(self) -> str:
+        return str(self.steps[-1][-1])
+
+    @property
+    def demonstration(self) -> str:
+        lines = [f"{left}{symbol}{right}={result}" for left, symbol, right, result in self.steps]
+        return "\n".join([*lines, f"\\boxed{{{self.answer}}}"])
+
+
+def draw_problem(rng: Random, min_operations: int, max_operations: int) -> Problem:
+    """One problem with a product and a sum; its number of operations is uniform over the bounds, both included."""
+    count = rng.randint(min_operations, max_operations)
+    symbols = ""
+    while not ("*" in symbols and ("+" in symbols or "-" in symbols)):
+        symbols = "".join(rng.choice("+-*") for _ in range(count))
+    return Problem(rng.randrange(10), tuple((symbol, rng.randrange(10)) for symbol in symbols))
+
+
+def existing(min_operations: int, max_operations: int) -> int:
+    """How many different problems there are: all, but for those of sums alone and of products alone."""
+    if min_operations < 2:
+        raise ValueError(f"min_operations={min_operations}: a product and a sum are 2 operations at the least")
+    return sum(10 ** (count + 1) * (3**count - 2**count - 1) for count in range(min_operations, max_operations + 1))
+
+
+FAMILY = Family("precedence", 1, INSTRUCTION, (3, 5), draw_problem, existing)

@@ -1,0 +1,180 @@
+"""Embedded tasks: families of problems that are drawn without end, their parts, and the files of the parts.
+
+    heldout   drawn first: no other part changes it
+    train     drawn next
+    tune      drawn last; nothing is trained or reported on it
+    longer    1 to 3 operations more than any of them, from a stream of its own
+
+The first three are disjoint. A folder is made once and found again by its manifest.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+MANIFEST = "task.json"
+Rows = list[dict[str, Any]]
+
+
+class Problem(Protocol):
+    """Hashable, and equal to another one only if their prompts are."""
+
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def answer(self) -> str: ...
+
+    @property
+    def demonstration(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of problems; the number of operations is the difficulty."""
+
+    name: str
+    version: int  # to be raised when the same parameters would no longer give the same rows
+    instruction: str  # with which every prompt begins
+    operations: tuple[int, int]  # fewest and most, both included, where nothing else is asked for
+    draw: Callable[[Random, int, int], Problem]  # one problem, its number of operations between the two
+    existing: Callable[[int, int], int]  # how many different problems there are at the least
+
+
+def distinct_problems(family: Family, rng: Random, fewest: int, most: int) -> Iterator[Problem]:
+    """Endless problems without repetition (it spins forever once all of them were drawn: see `_check_size`)."""
+    seen: set[Problem] = set()
+    while True:
+        problem = family.draw(rng, fewest, most)
+        if problem not in seen:
+            seen.add(problem)
+            yield problem
+
+
+def split(
+    family: Family,
+    train: int,
+    heldout: int,
+    seed: int,
+    min_operations: int,
+    max_operations: int,
+    tune: int = 0,
+    longer: int = 0,
+) -> dict[str, list[Problem]]:
+    """Part -> problems. ValueError where so many different ones do not exist."""
+    _check_size(family, train + heldout + tune, min_operations, max_operations)
+    # A string seeds through SHA-512: the same in every process and Python version, unlike hash().
+    problems = distinct_problems(family, Random(f"{family.name}/{seed}"), min_operations, max_operations)
+    beyond = distinct_problems(family, Random(f"{family.name}/longer/{seed}"), max_operations + 1, max_operations + 3)
+    sizes = {"heldout": heldout, "train": train, "tune": tune}
+    parts = {name: list(islice(problems, size)) for name, size in sizes.items()}
+    return parts | {"longer": list(islice(beyond, longer))}
+
+
+def _check_size(family: Family, rows: int, min_operations: int, max_operations: int) -> None:
+    if not 1 <= min_operations <= max_operations:
+        raise ValueError(
+            f"min_operations={min_operations} and max_operations={max_operations}: "
+            "1 <= min_operations <= max_operations is needed"
+        )
+    existing = family.existing(min_operations, max_operations)
+    if rows > existing:
+        raise ValueError(f"only {existing} problems exist, {rows} rows asked for: raise max_operations")
+
+
+def to_row(problem: Problem, identifier: str, source: str) -> dict[str, Any]:
+    """The row of the dataset contract, shared by all sources of demonstrations."""
+    return {
+        "id": identifier,
+        "source": source,
+        "prompt": problem.prompt,
+        "answer": problem.answer,
+        "demonstrations": [problem.demonstration],
+    }
+
+
+def write_task(
+    directory: str | Path,
+    family: Family,
+    train: int = 2048,
+    heldout: int = 256,
+    seed: int = 0,
+    min_operations: int | None = None,
+    max_operations: int | None = None,
+    tune: int = 256,
+    longer: int = 256,
+) -> dict[str, Path]:
+    """Write a `.jsonl` for every part and `task.json`, unless they are there already; return their paths by name."""
+    parameters = {
+        "train": train,
+        "heldout": heldout,
+        "seed": seed,
+        "min_operations": family.operations[0] if min_operations is None else min_operations,
+        "max_operations": family.operations[1] if max_operations is None else max_operations,
+        "tune": tune,
+        "longer": longer,
+    }
+
+    def make() -> dict[str, Rows]:
+        return {
+            part: [
+                to_row(problem, f"{family.name}-{part}-{index:05d}", _source(family, part))
+                for index, problem in enumerate(problems)
+            ]
+            for part, problems in split(family, **parameters).items()
+        }
+
+    manifest = {"task": family.name, "version": family.version, "parameters": parameters}
+    return _write_parts(Path(directory), manifest, make)
+
+
+def _source(family: Family, part: str) -> str:
+    return f"{family.name}_longer" if part == "longer" else family.name
+
+
+def _write_parts(directory: Path, manifest: Mapping[str, Any], make: Callable[[], dict[str, Rows]]) -> dict[str, Path]:
+    """Writes `part`.jsonl for every part that `make` gives, and `task.json`, unless they are there already.
+
+    Args:
+        manifest: task, version and all parameters: the same manifest always means the same rows.
+        make: part -> rows; called only where the files have to be written.
+
+    Returns:
+        part -> path, and the manifest's path under "manifest".
+    """
+    path = directory / MANIFEST
+    if not _is_written(directory, manifest):
+        directory.mkdir(parents=True, exist_ok=True)
+        digests = {}
+        for part, rows in make().items():
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            _write_atomically(directory / f"{part}.jsonl", text)
+            digests[f"{part}.jsonl"] = hashlib.sha256(text.encode("ascii")).hexdigest()
+        # Last, because it vouches for the others.
+        _write_atomically(path, json.dumps({**manifest, "sha256": digests}, indent=2) + "\n")
+    names = json.loads(path.read_text(encoding="ascii"))["sha256"]
+    return {Path(name).stem: directory / name for name in names} | {"manifest": path}
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """A reader sees the old file or the new one, never half of one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="ascii")
+    os.replace(temporary, path)
+
+
+def _is_written(directory: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the directory holds this very task, files compared with the digests of its own manifest."""
+    try:
+        found = json.loads((directory / MANIFEST).read_text(encoding="ascii"))
+        files = found.pop("sha256")
+        intact = all(hashlib.sha256((directory / name).read_bytes()).hexdigest() == files[name] for name in files)
+    except (OSError, ValueError, KeyError):
+        return False
+    return intact and found == dict(manifest)

@@ -1,0 +1,59 @@
+"""The harder embedded task: right answers, and demonstrations that resolve products first."""
+
+import re
+from random import Random
+
+import pytest
+
+from openrlhf_prefix.data import precedence, tasks
+from openrlhf_prefix.data.precedence import FAMILY, INSTRUCTION, MODULUS, Problem
+
+STEP = re.compile(r"(\d+)([-+*])(\d+)=(\d+)")
+
+
+def drawn(count: int = 300) -> list[Problem]:
+    return tasks.split(FAMILY, count, 0, 0, 3, 5)["train"]
+
+
+def test_a_problem_worked_by_hand() -> None:
+    """4*3 = 12 and 8*2 = 16, then 7+12 = 19 and 19-16 = 3. From left to right it would be (33-8)*2 = 50 -> 4."""
+    problem = Problem(7, (("+", 4), ("*", 3), ("-", 8), ("*", 2)))
+    assert problem.prompt == "Products first, modulo 23: 7+4*3-8*2"
+    assert problem.demonstration == "4*3=12\n8*2=16\n7+12=19\n19-16=3\n\\boxed{3}" and problem.answer == "3"
+
+
+def test_products_in_a_row_and_results_beyond_the_modulus_by_hand() -> None:
+    """2*9*5: 18, then 90 = 3 * 23 + 21; 1-21 = -20 -> 3."""
+    assert Problem(1, (("-", 2), ("*", 9), ("*", 5))).demonstration == "2*9=18\n18*5=21\n1-21=3\n\\boxed{3}"
+
+
+def test_answers_agree_with_pythons_own_precedence() -> None:
+    for problem in drawn():
+        assert int(problem.answer) == eval(problem.prompt.removeprefix(INSTRUCTION)) % MODULUS
+
+
+def test_every_step_is_right_and_products_come_first() -> None:
+    for problem in drawn():
+        *lines, last = problem.demonstration.split("\n")
+        steps = [STEP.fullmatch(line).groups() for line in lines]
+        assert len(steps) == len(problem.operations) and last == f"\\boxed{{{problem.answer}}}"
+        assert all(eval(left + symbol + right) % MODULUS == int(result) for left, symbol, right, result in steps)
+        kinds = [symbol == "*" for _, symbol, _, _ in steps]
+        assert kinds == sorted(kinds, reverse=True) and any(kinds) and not all(kinds)
+
+
+def test_problems_are_counted() -> None:
+    """Two operations: 3^2 symbols but 2^2 without a product and 1 without a sum are 4, times 10^3 digits."""
+    assert precedence.existing(2, 2) == 4000
+    parts = tasks.split(FAMILY, 3000, 500, 0, 2, 2, tune=500)
+    assert len({problem for part in parts.values() for problem in part}) == 4000
+    with pytest.raises(ValueError, match="only 4000 problems exist"):
+        tasks.split(FAMILY, 4001, 0, 0, 2, 2)
+    with pytest.raises(ValueError, match="2 operations at the least"):
+        tasks.split(FAMILY, 1, 0, 0, 1, 5)
+
+
+def test_the_number_of_operations_is_uniform_and_bounded() -> None:
+    rng = Random(0)
+    counts = [len(precedence.draw_problem(rng, 3, 5).operations) for _ in range(3000)]
+    assert set(counts) == {3, 4, 5} and all(900 < counts.count(count) < 1100 for count in (3, 4, 5))
