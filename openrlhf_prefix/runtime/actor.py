@@ -44,6 +44,8 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         companions = partial(export.write_companions, config=self.actor.model.module.config, args=args)
         if not self.disable_ds_ckpt:
             facts = {**args.run.facts, "metric": metric}
+            if args.ds.lora.rank:
+                facts["lora_dtype"] = str(lora.adapter_dtype(self.actor.model.module)).removeprefix("torch.")
             checkpoints.save(self.actor.model, store, tag, self.parts, client_states or {}, facts, companions)
             if dist.get_rank() == 0:
                 store.prune(tag, args.ckpt.max_num, args.ckpt.max_mem * 2**30)

@@ -149,7 +149,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
             return loss
 
         accumulation.accumulate(self.engine, [partial(share, batch) for batch in step])
-        if self._finite(losses):
+        if self._finite(losses) and accumulation.finite_gradient(self.engine):
             self.strategy.optimizer_step(self.actor_optim, self.actor, self.actor_scheduler, name="actor")
             applied = self.engine.was_step_applied()  # false after DeepSpeed found a gradient that is not finite
         else:

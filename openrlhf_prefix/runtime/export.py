@@ -146,18 +146,18 @@ def untied(
     return dict(sorted(state.items()))
 
 
-def from_checkpoint(checkpoint: Path, flags: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that its run trains in.
-
-    Args:
-        flags: of that run, by dotted name; ds.param_dtype, ds.lora.rank and ds.lora.alpha are read.
-    """
+def from_checkpoint(checkpoint: Path, facts: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that its run trains in; `facts` are those
+    of its manifest."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     silence = io.StringIO()  # it reports every shard
     with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
         lazy = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.parent), checkpoint.name, lazy_mode=True)
-    state = {name: lazy.pop(name).contiguous().to(DTYPES[flags["ds.param_dtype"]]) for name in list(lazy)}
+    flags, state = facts["flags"], {}
+    dtype, of_adapters = DTYPES[flags["ds.param_dtype"]], getattr(torch, facts.get("lora_dtype", "float32"))
+    for name in list(lazy):
+        state[name] = lazy.pop(name).contiguous().to(of_adapters if lora.is_adapter(name) else dtype)
     rank = flags["ds.lora.rank"]
     return lora.merge(state, flags["ds.lora.alpha"] / rank) if rank else state
 
@@ -177,7 +177,7 @@ def export(source: Path, out: Path) -> Path:
     checkpoint, facts = find(source)
     if facts["flags"]["train.enable_ema"]:
         print("these are the weights in training; their moving average is exported at the end of the run")
-    state = from_checkpoint(checkpoint, facts["flags"])
+    state = from_checkpoint(checkpoint, facts)
     wrong = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if wrong:
         raise UserError(f"{checkpoint} holds weights that are not finite: {', '.join(wrong[:5])}")

@@ -19,11 +19,20 @@ def scaling(flags: SimpleNamespace) -> float:
     return flags.alpha / flags.rank
 
 
+def adapter_dtype(model: torch.nn.Module) -> torch.dtype:
+    """In which the adapters train; under ZeRO-3 that is fp32, whatever the weights have."""
+    return next(parameter.dtype for name, parameter in model.named_parameters() if is_adapter(name))
+
+
+def is_adapter(name: str) -> bool:
+    return DOWN in name or UP in name
+
+
 def merge(state: Mapping[str, torch.Tensor], scale: float) -> dict[str, torch.Tensor]:
     """Tensors by PEFT's names as the source model has them: adapters merged, in fp32, and rounded once."""
     merged = {}
     for name, tensor in state.items():
-        if DOWN in name or UP in name:
+        if is_adapter(name):
             continue
         if BASE in name and name.endswith(".weight"):
             down, up = (state[name.replace(BASE, part)].float() for part in (DOWN, UP))
@@ -38,7 +47,7 @@ def merged_parameters(model: torch.nn.Module, scale: float) -> Iterator[tuple[st
 
     held = dict(model.named_parameters())
     for name, parameter in held.items():
-        if DOWN in name or UP in name:
+        if is_adapter(name):
             continue
         group = {name: parameter}
         if BASE in name and name.endswith(".weight"):
