@@ -48,7 +48,7 @@ def boolean(text: str) -> bool:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
-    for add_group in (_add_hybrid, _add_prefix, _add_data, _add_verifier, _add_reward, _add_run):
+    for add_group in (_add_hybrid, _add_prefix, _add_model, _add_data, _add_verifier, _add_reward, _add_run):
         add_group(parser)
 
 
@@ -105,6 +105,19 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
         choices=list(COMPAT),
         default="paper",
         help="official: defaults of the authors' code where it differs from the paper (docs/official_code.md)",
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model", "the config that trainer, engines and export share")
+    add = group.add_argument
+    add("--model.rope_theta", type=float, default=None, help="in place of the model's own, in the export too")
+    add("--model.max_position_embeddings", type=int, default=None, help="in place of the model's own")
+    add(
+        "--model.trust_remote_code",
+        action="store_true",
+        default=False,
+        help="run Python code that comes with a model",
     )
 
 

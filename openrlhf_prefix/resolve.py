@@ -87,6 +87,8 @@ def _config_file(path: str | None) -> dict[str, Any]:
 def _fill(flat: dict[str, Any], config_path: str | None) -> None:
     """Values that follow from others: paths inside the run folder, and the built-in verifier."""
     stem = Path(config_path).stem if config_path else "run"
+    if stem == flat["hybrid.preset"]:  # configs/qwen3_8b/rft.yaml: the folder says more
+        stem = Path(config_path).absolute().parent.name
     name = f"{stem}-{flat['hybrid.preset']}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = Path(flat["run.dir"] or Path("runs") / name).expanduser().absolute()
     flat["run.dir"] = str(run_dir)
@@ -97,6 +99,9 @@ def _fill(flat: dict[str, Any], config_path: str | None) -> None:
     ):
         if flat[flag] == default:
             flat[flag] = str(run_dir / place)
+    if flat["train.colocate_all"] and flat["vllm.num_engines"] is None:
+        gpus = flat["actor.num_nodes"] * flat["actor.num_gpus_per_node"]  # engines on every GPU of the actor
+        flat["vllm.num_engines"] = gpus // max(flat["vllm.tensor_parallel_size"], 1)
     if not (flat["reward.remote_url"] or flat["reward.model_name_or_path"] or flat["train.agent_func_path"]):
         flat["reward.remote_url"] = flags.MATH_VERIFY
     for flag in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):

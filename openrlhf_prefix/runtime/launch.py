@@ -14,6 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_prefix import config
+from openrlhf_prefix.checks import WANDB_KEY
+from openrlhf_prefix.config import FROM_ENVIRONMENT
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
 from openrlhf_prefix.errors import UserError
@@ -22,6 +24,7 @@ from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.resolve import Resolved
 from openrlhf_prefix.runtime import platform
+from openrlhf_prefix.runtime.model_folder import prepare_model
 from openrlhf_prefix.runtime.preflight import (
     check_checkpoint,
     check_deepspeed,
@@ -42,6 +45,7 @@ def train(resolved: Resolved) -> None:
     folder = RunFolder(args.run.dir)
     folder.claim(resume=args.ckpt.load_enable)
     print(f"run folder: {folder.write_config(config.dump(resolved.flat)).parent}", flush=True)
+    hide_secret(args)
     with cluster(args, problems):
         from openrlhf_prefix.runtime import seams
 
@@ -49,9 +53,22 @@ def train(resolved: Resolved) -> None:
     print(summary_table(folder.summary()), flush=True)
 
 
+def hide_secret(args: SimpleNamespace) -> None:
+    """Puts a W&B key of the command line into the environment: upstream prints and logs all flags."""
+    if args.logger.wandb.key and args.logger.wandb.key != FROM_ENVIRONMENT:
+        print(
+            f"warning: others can read a key on the command line: export {WANDB_KEY}, and give "
+            f"--logger.wandb.key {FROM_ENVIRONMENT}",
+            flush=True,
+        )
+        os.environ[WANDB_KEY] = args.logger.wandb.key
+        args.logger.wandb.key = FROM_ENVIRONMENT
+
+
 @contextmanager
 def cluster(args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]]) -> Iterator[None]:
     """While the block runs Ray is up with what the placement needs, and the controller finds problems and board."""
+    prepare_model(args)
     start_ray(args)
     check_gpus(args)
 
@@ -148,4 +165,6 @@ def worker_environment(args: SimpleNamespace, chosen: platform.CudaPlatform) -> 
         "TQDM_DISABLE": "" if args.run.verbose else "1",
     }
     kept = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    if args.logger.wandb.key:
+        kept[WANDB_KEY] = os.environ[WANDB_KEY]
     return {name: value for name, value in (kept | chosen.environment(args)).items() if value}

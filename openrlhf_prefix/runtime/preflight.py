@@ -23,17 +23,26 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
     from transformers import AutoConfig, AutoTokenizer
 
     name = args.actor.model_name_or_path
+    check_remote_code(args)
     try:
-        model_config = AutoConfig.from_pretrained(name)
+        model_config = AutoConfig.from_pretrained(name, trust_remote_code=args.model.trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
-    limit = getattr(model_config, "max_position_embeddings", None)
+    own = getattr(model_config, "max_position_embeddings", None)
+    limit = args.model.max_position_embeddings or own
     if limit is not None and args.data.max_len > limit:
-        raise UserError(f"data.max_len {args.data.max_len} is more than the {limit} positions of {name}: lower it")
+        raise UserError(
+            f"data.max_len {args.data.max_len} is more than the {limit} positions of {name}: lower it, or "
+            "extend the model with model.max_position_embeddings (and model.rope_theta)"
+        )
     if Path(name).is_dir() and not any((Path(name) / file).exists() for file in TOKENIZER_FILES):
         raise UserError(f"{name} has no tokenizer: save one into that folder (none of {', '.join(TOKENIZER_FILES)})")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=not args.data.disable_fast_tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(
+            name,
+            use_fast=not args.data.disable_fast_tokenizer,
+            trust_remote_code=args.model.trust_remote_code,
+        )
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{name} has no tokenizer: save one into that folder ({_first_line(error)})") from None
     if tokenizer.eos_token_id is None:
@@ -45,6 +54,28 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
             f"the tokenizer of {name} has no chat template: add one, or leave out data.apply_chat_template"
         )
     return tokenizer
+
+
+def check_remote_code(args: SimpleNamespace) -> None:
+    """No model brings Python code along, unless the user trusts it. Raises UserError.
+
+    OpenRLHF and vLLM load every model with trust_remote_code=True, which matters only for a model with an `auto_map`.
+    """
+    from transformers import PretrainedConfig
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    if args.model.trust_remote_code:
+        return
+    for name in (args.actor.model_name_or_path, *filter(None, (args.reward.model_name_or_path or "").split(","))):
+        try:
+            found = [PretrainedConfig.get_config_dict(name)[0], get_tokenizer_config(name)]
+        except (OSError, ValueError) as error:
+            raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
+        if any("auto_map" in content for content in found):
+            raise UserError(
+                f"{name} brings Python code of its own (auto_map in its config): read it, then give "
+                "--model.trust_remote_code to run it"
+            )
 
 
 def stop_ids(args: SimpleNamespace, tokenizer: Any) -> list[int]:
