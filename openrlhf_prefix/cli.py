@@ -36,6 +36,13 @@ def train(argv: Sequence[str]) -> None:
     print(f"# dry run: the flags are valid, saved in {folder.write_config(text)}")
 
 
+def plan(argv: Sequence[str]) -> None:
+    """plan --config FILE [--nodes N --gpus-per-node G --gpu-memory 80]: does it fit? Memory per GPU, steps, mends."""
+    from openrlhf_prefix.plan.command import main as run
+
+    run(argv)
+
+
 def embed(argv: Sequence[str]) -> None:
     """embed DIRECTORY [--max_operations N ...]: make the embedded task and its tiny base model (cached)."""
     from openrlhf_prefix.data.embedded import main as run
@@ -73,6 +80,7 @@ def doctor(argv: Sequence[str]) -> None:
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
+    "plan": plan,
     "evaluate": evaluate,
     "embed": embed,
     "data": data,

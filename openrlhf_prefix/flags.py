@@ -260,3 +260,17 @@ def data_parallel_ranks(args: argparse.Namespace) -> int:
     """Ranks that train on rows of their own; `args` is nested."""
     gpus = args.actor.num_nodes * args.actor.num_gpus_per_node
     return gpus // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+
+
+def gpus_needed(args: argparse.Namespace) -> int:
+    """GPUs that OpenRLHF's placement asks for; `args` is nested."""
+
+    def size(group: argparse.Namespace) -> int:
+        return group.num_nodes * group.num_gpus_per_node
+
+    actor, engines = size(args.actor), args.vllm.num_engines * args.vllm.tensor_parallel_size
+    reference = size(args.ref) if args.algo.kl.init_coef > 0 else 0
+    reward = 0 if args.reward.remote_url else size(args.reward)
+    if args.train.colocate_all:
+        return actor
+    return actor + engines + (0 if args.train.colocate_actor_ref else reference) + reward

@@ -34,8 +34,8 @@ class Resolved:
     dry_run: bool
 
 
-def resolve(argv: Sequence[str]) -> Resolved:
-    """Checks a `train` command line; raises UserError with cause and mend."""
+def resolve(argv: Sequence[str], files: bool = True) -> Resolved:
+    """Checks a `train` command line, with the files it names unless `files` is off. UserError has cause and mend."""
     parser = _parser()
     command_line = config.read_argv(parser, argv)
     control = {name: command_line.pop(name, None) for name in CONTROL}
@@ -47,7 +47,8 @@ def resolve(argv: Sequence[str]) -> Resolved:
     _fill(flat, control["config"])
     args = upstream_cli.check(flat)
     checks.check_flags(args)
-    checks.check_files(args)
+    if files:
+        checks.check_files(args)
     return Resolved(args=args, flat=flat, dry_run=bool(control["dry_run"]))
 
 

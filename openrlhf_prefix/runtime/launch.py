@@ -19,7 +19,7 @@ from openrlhf_prefix.config import FROM_ENVIRONMENT
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import prefixed_rows
+from openrlhf_prefix.flags import gpus_needed, prefixed_rows
 from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.resolve import Resolved
@@ -30,7 +30,6 @@ from openrlhf_prefix.runtime.preflight import (
     check_deepspeed,
     check_gpus,
     check_rewards,
-    gpus_needed,
     load_tokenizer,
     stop_ids,
     try_reward,

@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import MATH_VERIFY, prefixed_rows
+from openrlhf_prefix.flags import MATH_VERIFY, gpus_needed, prefixed_rows
 from openrlhf_prefix.pins import DEEPSPEED
 from openrlhf_prefix.runtime.rewards import FunctionReward, Sample
 
@@ -152,20 +152,6 @@ def try_reward(args: SimpleNamespace, tokenizer: Any, problem: Problem) -> str |
     if outcome.failure == "shape":
         raise UserError(f"{urls[0]}: {outcome.text}")
     return f"{urls[0]} failed on problem {problem.id}: {outcome.text}" if outcome.failure else None
-
-
-def gpus_needed(args: SimpleNamespace) -> int:
-    """GPUs that OpenRLHF's placement asks for."""
-
-    def size(group: SimpleNamespace) -> int:
-        return group.num_nodes * group.num_gpus_per_node
-
-    actor, engines = size(args.actor), args.vllm.num_engines * args.vllm.tensor_parallel_size
-    reference = size(args.ref) if args.algo.kl.init_coef > 0 else 0
-    reward = 0 if args.reward.remote_url else size(args.reward)
-    if args.train.colocate_all:
-        return actor
-    return actor + engines + (0 if args.train.colocate_actor_ref else reference) + reward
 
 
 def check_gpus(args: SimpleNamespace) -> None:
