@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     print("\n".join([*_header(args, model), "", *_table(plan), "", *_work(args, options.problems)]))
     needed = gpus_needed(args)
     advice = _advice(plan, args, model)
-    if needed > nodes * gpus:
+    if options.nodes and needed > nodes * gpus:
         advice += [
             f"does not fit: the placement asks for {needed} GPUs, {nodes} nodes of {gpus} have {nodes * gpus}",
             "would fit with more nodes, a lower actor.num_nodes or vllm.num_engines, or train.colocate_all",
