@@ -43,6 +43,13 @@ def plan(argv: Sequence[str]) -> None:
     run(argv)
 
 
+def submit(argv: Sequence[str]) -> None:
+    """submit --config FILE [--any.flag value ...]: train as a job of a Ray cluster, to its end."""
+    from openrlhf_prefix.runtime.submit import main as run
+
+    run(argv)
+
+
 def embed(argv: Sequence[str]) -> None:
     """embed DIRECTORY [--max_operations N ...]: make the embedded task and its tiny base model (cached)."""
     from openrlhf_prefix.data.embedded import main as run
@@ -81,6 +88,7 @@ def doctor(argv: Sequence[str]) -> None:
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "plan": plan,
+    "submit": submit,
     "evaluate": evaluate,
     "embed": embed,
     "data": data,

@@ -164,6 +164,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--run.dir", default=None, help="run folder (default: runs/<config>-<preset>-<time>)")
     add("--run.rollout_groups", type=int, default=4, help="groups a step that rollouts.jsonl keeps; -1 keeps all")
+    add("--run.wait_seconds", type=float, default=120.0, help="deadline of nodes and GPUs before a model loads")
     add("--run.verbose", action="store_true", default=False, help="show what the Ray workers print")
     add("--run.eval_at_start", type=boolean, default=True, help="evaluate the base model before the first step")
 

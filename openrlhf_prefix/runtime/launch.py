@@ -73,8 +73,12 @@ def cluster(args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]]
 
     import ray
 
+    from openrlhf_prefix.runtime.nodes import check_nodes, check_placement
     from openrlhf_prefix.runtime.progress import Board, Display
 
+    if "RAY_ADDRESS" in os.environ:
+        print(check_nodes(args), flush=True)
+    check_placement(args)
     args.run.problems = ray.put(problems)
     args.run.board = Board.remote()
     print("starting engines and trainers ...", flush=True)
