@@ -11,6 +11,7 @@
 #   GPUS_PER_NODE                    where Ray should not count them
 #   JOIN_SECONDS                     deadline for head and workers to find each other (600)
 #   RAY_PORT, DASHBOARD_PORT         of the head (6379, 8265); jobs are taken on DASHBOARD_HOST (127.0.0.1)
+#   STOP_SECONDS                     what a SIGTERM leaves the training to save (120)
 #   RAY_START_OPTIONS                further words for `ray start`
 set -euo pipefail
 
@@ -31,6 +32,7 @@ head_ip="$(getent ahostsv4 "$HEAD_ADDRESS" | awk 'NR == 1 { print $1 }')" ||
 JOIN_SECONDS="${JOIN_SECONDS:-600}"
 RAY_PORT="${RAY_PORT:-6379}"
 DASHBOARD_PORT="${DASHBOARD_PORT:-8265}"
+export STOP_SECONDS="${STOP_SECONDS:-120}"
 export VENV="${VENV:-$(cd "$(dirname "$0")/.." && pwd)/.venv}"
 [[ -x "$VENV/bin/ray" ]] || fail "there is no $VENV/bin/ray: run scripts/setup.sh once, on the shared file system"
 export PYTHONPATH="${PYTHONPATH:-$(cd "$(dirname "$0")/.." && pwd)}"
@@ -65,9 +67,16 @@ if [[ "$NODE_RANK" == 0 ]]; then
     tail -n 20 "$log" >&2
     exit "$code"
   }
-  export RAY_API_SERVER_ADDRESS="http://127.0.0.1:$DASHBOARD_PORT"
+  export RAY_API_SERVER_ADDRESS="http://${DASHBOARD_HOST:-127.0.0.1}:$DASHBOARD_PORT"
+  bash "$(dirname "$0")/submit.sh" "$@" &
+  submit_pid=$!
+  trap 'kill -TERM "$submit_pid" 2>/dev/null || true' TERM INT # which stops the job
   code=0
-  bash "$(dirname "$0")/submit.sh" "$@" || code=$?
+  wait "$submit_pid" || code=$?
+  while kill -0 "$submit_pid" 2>/dev/null; do # a signal ends `wait` before its time
+    code=0
+    wait "$submit_pid" || code=$?
+  done
   exit "$code"
 fi
 
@@ -79,8 +88,10 @@ running, and can this machine reach it?"
 done
 [[ -z "${NODE_ADDRESS:-}" ]] || options+=("--node-ip-address=$NODE_ADDRESS")
 start "--address=$head_ip:$RAY_PORT"
-misses=0
+trap 'leave_at=$((SECONDS + STOP_SECONDS))' TERM INT # the job may still save: leave after the head
+misses=0 leave_at=""
 while ((misses < 3)); do
+  [[ -z "$leave_at" ]] || ((SECONDS < leave_at)) || exit 143
   sleep 2
   if head_answers; then misses=0; else misses=$((misses + 1)); fi
   if ((misses == 0)) && ! kill -0 "$ray_pid" 2>/dev/null; then

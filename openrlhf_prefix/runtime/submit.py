@@ -11,6 +11,7 @@ import asyncio
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -23,10 +24,11 @@ from openrlhf_prefix import config
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.resolve import resolve
 
-ADDRESS, PASSED, PYTHON = "RAY_API_SERVER_ADDRESS", "PASS_ENV", "JOB_PYTHON"
+ADDRESS, PASSED, PYTHON, STOP = "RAY_API_SERVER_ADDRESS", "PASS_ENV", "JOB_PYTHON", "STOP_SECONDS"
 PREFIXES = ("NCCL_", "GLOO_", "HF_", "VLLM_", "OPENRLHF_PREFIX_")
 SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 AGENT_SECONDS = 120  # a head answers before its agent takes jobs
+LOST_SECONDS = 300  # without a word from the cluster
 
 
 def main(argv: Sequence[str]) -> None:
@@ -40,6 +42,8 @@ def main(argv: Sequence[str]) -> None:
         pack(Path(folder), config.dump(resolved.flat))
         client, job = submit(os.environ[ADDRESS], Path(folder), passed_on(os.environ))
     print(f"job {job}: {resolved.args.run.dir}", flush=True)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the job gets a SIGTERM, and STOP_SECONDS to save
+        signal.signal(number, lambda *_: client.stop_job(job))
     asyncio.run(follow(client, job))
     sys.exit(exit_code(client.get_job_info(job)))
 
@@ -74,7 +78,11 @@ def submit(address: str, folder: Path, variables: Mapping[str, str]) -> tuple[An
     runtime_env = {
         "working_dir": str(folder),
         # The run adds variables for its workers, some by the same names: let it.
-        "env_vars": {**variables, "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"},
+        "env_vars": {
+            **variables,
+            "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
+            "RAY_JOB_STOP_WAIT_TIME_S": os.environ.get(STOP, "120"),
+        },
     }
     deadline = time.monotonic() + AGENT_SECONDS
     while True:
@@ -91,13 +99,27 @@ def submit(address: str, folder: Path, variables: Mapping[str, str]) -> tuple[An
 
 
 async def follow(client: Any, job: str) -> None:
-    """Shows the job's log until it ends; a lost connection is taken up again."""
+    """Shows the job's log until it ends. A lost connection is taken up again, without repeating what was shown.
+
+    Raises:
+        UserError: the cluster gave no sign for LOST_SECONDS.
+    """
+    import aiohttp  # the job client's own, of ray[default]
+
+    shown, heard = 0, time.monotonic()
     while True:
-        async for lines in client.tail_job_logs(job):
-            print(lines, end="", flush=True)
-        if client.get_job_status(job).is_terminal():
-            return
-        await asyncio.sleep(1)
+        position = 0
+        try:
+            async for text in client.tail_job_logs(job):
+                print(text[max(shown - position, 0) :], end="", flush=True)
+                position += len(text)
+                shown, heard = max(shown, position), time.monotonic()
+            if client.get_job_status(job).is_terminal():
+                return
+        except (RuntimeError, OSError, aiohttp.ClientError) as error:
+            if time.monotonic() - heard > LOST_SECONDS:
+                raise UserError(f"job {job}: no word from the cluster for {LOST_SECONDS} s ({error})") from None
+        await asyncio.sleep(2)
 
 
 def exit_code(info: Any) -> int:

@@ -9,6 +9,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from openrlhf_prefix import cli
+from openrlhf_prefix.data.tiny_model import WarmUp, make_tokenizer, make_untrained_model
 from openrlhf_prefix.plan import memory
 from openrlhf_prefix.plan.architectures import KNOWN, load, of_config
 from openrlhf_prefix.plan.command import main as plan
@@ -153,6 +154,15 @@ def test_the_7b_model_on_eight_gpus_by_hand(capsys):
 def test_every_recipe_fits_into_80_gib(path, capsys):
     cli.main(["plan", "--config", str(path), "--gpu-memory", "80"])
     assert capsys.readouterr().out.endswith("fits\n")
+
+
+def test_the_quickstart_fits_too(tmp_path, capsys):
+    """One GPU; of 320 problems 16 a step. The embedded model is made by the quickstart, its config stands for it."""
+    make_untrained_model(make_tokenizer(), WarmUp()).config.save_pretrained(tmp_path)
+    command = ["plan", "--config", str(CONFIGS / "quickstart.yaml"), "--model_config", str(tmp_path / "config.json")]
+    cli.main([*command, "--problems", "2048"])
+    shown = capsys.readouterr().out
+    assert "an epoch: 320 problems, 20 steps" in shown and shown.endswith("fits\n")
 
 
 @pytest.mark.parametrize(

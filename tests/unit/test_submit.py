@@ -1,5 +1,6 @@
 """Joining and submitting: deadlines that name who came, what travels with a job and what does not."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -44,3 +45,29 @@ def test_a_job_carries_the_package_and_its_flags_and_nothing_else(tmp_path):
 def test_the_exit_code_is_the_jobs(status, code, expected):
     info = SimpleNamespace(status=status, driver_exit_code=code, submission_id="job", message="it ended")
     assert submit.exit_code(info) == expected
+
+
+class Cluster:
+    """A job server whose connection breaks once, in the middle of a line."""
+
+    def __init__(self) -> None:
+        self.tails = iter([["one\ntw"], ["one\n", "two\nthree\n"]])
+        self.statuses = iter([False, True])
+
+    async def tail_job_logs(self, job: str):
+        for text in next(self.tails):
+            yield text
+
+    def get_job_status(self, job: str) -> SimpleNamespace:
+        return SimpleNamespace(is_terminal=lambda: next(self.statuses))
+
+
+def test_a_log_taken_up_again_repeats_nothing(capsys, monkeypatch):
+    pytest.importorskip("aiohttp")
+
+    async def at_once(seconds: float) -> None:
+        pass
+
+    monkeypatch.setattr(submit.asyncio, "sleep", at_once)
+    asyncio.run(submit.follow(Cluster(), "job"))
+    assert capsys.readouterr().out == "one\ntwo\nthree\n"
