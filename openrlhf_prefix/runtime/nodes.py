@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import ray
+from ray._private.worker import global_worker
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -53,7 +54,7 @@ class Probe:
             address=ray.util.get_node_ip_address(),
             versions=versions(),
             missing=[path for path in paths if not os.path.exists(path)],
-            disk=shutil.disk_usage(ray._private.utils.get_ray_temp_dir()).free / 2**30,  # noqa: SLF001
+            disk=shutil.disk_usage(global_worker.node.get_session_dir_path()).free / 2**30,
             interfaces=[name for _, name in socket.if_nameindex()],
             wanted_interfaces={name: os.environ[name] for name in INTERFACES if name in os.environ},
         )

@@ -126,5 +126,6 @@ def exit_code(info: Any) -> int:
     """Of the job: 0, the driver's own, or 1 where it did not live to give one (or was stopped)."""
     if info.status == "SUCCEEDED":
         return 0
-    print(f"job {info.submission_id} {info.status}: {' '.join((info.message or '').split())[:300]}", file=sys.stderr)
+    reason = (info.message or "").partition(", last available logs")[0]  # which were shown
+    print(f"job {info.submission_id} {info.status}: {reason}", file=sys.stderr)
     return info.driver_exit_code or 1
