@@ -55,6 +55,12 @@ def test_the_six_models_are_there_with_both_overlays():
         assert rft == {**prefix_rft, "hybrid.preset": "rft"}
 
 
+def test_every_shared_part_is_in_use():
+    lines = [line for path in CONFIGS.rglob("*.yaml") for line in path.read_text(encoding="utf-8").splitlines()]
+    for part in PARTS:
+        assert any(line.startswith("base: ") and line.endswith(part.name) for line in lines), part
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_recipe_trains_with_the_numbers_of_the_paper(model):
     """128 problems x 8 rows a step, in mini-batches of 64 problems; 500 steps: 2 x (32000 / 128)."""
