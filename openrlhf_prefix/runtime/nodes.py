@@ -19,6 +19,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import ray
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_OFFLINE
 from ray._private.worker import global_worker
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -49,11 +51,12 @@ class Facts:
 class Probe:
     """Runs on one node."""
 
-    def facts(self, paths: list[str]) -> Facts:
+    def facts(self, paths: list[str], models: list[str]) -> Facts:
         return Facts(
             address=ray.util.get_node_ip_address(),
             versions=versions(),
-            missing=[path for path in paths if not os.path.exists(path)],
+            missing=[path for path in paths if not os.path.exists(path)]
+            + [name for name in models if not _has_model(name)],
             disk=shutil.disk_usage(global_worker.node.get_session_dir_path()).free / 2**30,
             interfaces=[name for _, name in socket.if_nameindex()],
             wanted_interfaces={name: os.environ[name] for name in INTERFACES if name in os.environ},
@@ -99,7 +102,9 @@ def check_nodes(args: SimpleNamespace) -> str:
     deadline = args.run.wait_seconds
     probes = {node["NodeID"]: _probe(node["NodeID"]) for node in nodes}
     try:
-        facts = _ask(nodes, {key: probe.facts.remote(_paths(args)) for key, probe in probes.items()}, deadline)
+        facts = _ask(
+            nodes, {key: probe.facts.remote(_paths(args), _models(args)) for key, probe in probes.items()}, deadline
+        )
         peers = _ask(nodes, {key: probe.listen.remote() for key, probe in probes.items()}, deadline)
         others = {key: [peer for other, peer in peers.items() if other != key] for key in probes}
         slow = deadline + CONNECT_SECONDS * len(nodes)
@@ -130,14 +135,32 @@ def _ask(nodes: list[dict], refs: dict[str, Any], seconds: float) -> dict[str, A
             f"{', '.join(late)} did not answer within {seconds:.0f} s: see the logs of Ray there, "
             "or take it out of the cluster; --run.wait_seconds changes the deadline"
         )
-    return {key: ray.get(ref, timeout=seconds) for key, ref in refs.items()}
+    try:
+        return {key: ray.get(ref, timeout=seconds) for key, ref in refs.items()}
+    except ray.exceptions.RayError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise UserError(
+            f"a node could not even be looked at ({last}): start Ray there from the environment and the checkout of "
+            "this one"
+        ) from None
 
 
 def _paths(args: SimpleNamespace) -> list[str]:
-    """What every node reads or writes: the model, the reward file, the run folder. The data is the driver's alone."""
-    named = [args.run.dir, *(args.reward.remote_url or [])]
-    named += [args.actor.model_name_or_path, *(args.reward.model_name_or_path or "").split(",")]
-    return [name for name in named if name and Path(name).is_absolute()]
+    """What every node reads or writes: models, reward file, run folder. The data is the driver's alone."""
+    files = [args.run.dir, args.train.agent_func_path, *(args.reward.remote_url or [])]
+    return [name for name in files if name and Path(name).is_absolute()]
+
+
+def _models(args: SimpleNamespace) -> list[str]:
+    names = [args.actor.model_name_or_path, *(args.reward.model_name_or_path or "").split(",")]
+    return [name for name in names if name]
+
+
+def _has_model(name: str) -> bool:
+    """A folder is there; a hub name is in the hub's cache, or can be downloaded."""
+    if Path(name).is_absolute():
+        return Path(name).exists()
+    return not HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str)
 
 
 def problems(found: Facts, expected: dict[str, str]) -> list[str]:
@@ -149,7 +172,8 @@ def problems(found: Facts, expected: dict[str, str]) -> list[str]:
         if found.versions[name] != version
     ]
     lines += [
-        f"{found.address}: there is no {path}: put it on a file system that all nodes share" for path in found.missing
+        f"{found.address}: there is no {path}: put it on a file system that all nodes share (hub: HF_HOME)"
+        for path in found.missing
     ]
     if found.disk < DISK_GIB:
         lines.append(

@@ -24,7 +24,7 @@ def test_a_healthy_node_has_no_problem():
         ({"versions": HERE | {"ray": "2.54.0"}}, "10.0.0.2: ray is 2.54.0, here 2.55.0: install the same"),
         (
             {"missing": ["/data/model"]},
-            "10.0.0.2: there is no /data/model: put it on a file system that all nodes share",
+            "10.0.0.2: there is no /data/model: put it on a file system that all nodes",
         ),
         ({"disk": 3.2}, "10.0.0.2: 3 GiB of disk for Ray's files, 20 are needed"),
         ({"unreachable": ["10.0.0.3:99 (timed out)"]}, "10.0.0.2: does not reach 10.0.0.3:99 (timed out): open"),
@@ -60,3 +60,13 @@ def test_the_table_has_a_row_a_node():
     first, second = table([(node, facts())]).splitlines()
     assert first.split()[:3] == ["node", "GPUs", "CPUs"]
     assert second.split() == ["10.0.0.2", "8", "64", "100", "3.11.9", "2.13.0", "10.0.0.2's"]
+
+
+def test_a_model_is_a_folder_or_a_name_that_the_hub_or_its_cache_knows(tmp_path, monkeypatch):
+    from openrlhf_prefix.runtime import nodes
+
+    monkeypatch.setattr(nodes, "HF_HUB_OFFLINE", True)
+    assert nodes._has_model(str(tmp_path)) and not nodes._has_model(str(tmp_path / "absent"))
+    assert not nodes._has_model("org/never-downloaded")
+    monkeypatch.setattr(nodes, "HF_HUB_OFFLINE", False)
+    assert nodes._has_model("org/never-downloaded"), "it may still be downloaded"
