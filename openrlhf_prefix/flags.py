@@ -165,6 +165,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--run.dir", default=None, help="run folder (default: runs/<config>-<preset>-<time>)")
     add("--run.rollout_groups", type=int, default=4, help="groups a step that rollouts.jsonl keeps; -1 keeps all")
     add("--run.wait_seconds", type=float, default=120.0, help="deadline of nodes and GPUs before a model loads")
+    add("--run.phase_seconds", type=float, default=3600.0, help="deadline of an answer of a rank or an engine")
     add("--run.verbose", action="store_true", default=False, help="show what the Ray workers print")
     add("--run.eval_at_start", type=boolean, default=True, help="evaluate the base model before the first step")
 

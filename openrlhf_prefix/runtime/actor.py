@@ -6,7 +6,7 @@ import ray
 import torch
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
-from openrlhf_prefix.runtime import platform, seams
+from openrlhf_prefix.runtime import deadlines, platform, seams
 from openrlhf_prefix.runtime.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.probe import accumulation_coefficients
 from openrlhf_prefix.runtime.weight_check import flip_lowest_bits, trainer_fingerprints
@@ -22,6 +22,7 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
 
     def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
         platform.current().patch_trainer()
+        deadlines.install()
         with seams.replaced("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", PrefixActorTrainer):
             super().init_model_from_pretrained(*args, **kwargs)
 

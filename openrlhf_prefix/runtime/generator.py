@@ -20,6 +20,7 @@ from openrlhf_prefix.algorithm.sampler import EVALUATION, PLAIN, PrefixSampler, 
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.reward.math import REASONS
+from openrlhf_prefix.runtime import deadlines
 from openrlhf_prefix.runtime.rewards import Outcome
 from openrlhf_prefix.runtime.rollout import RolloutRequest
 
@@ -28,6 +29,7 @@ class PrefixSamplesGenerator(SamplesGenerator):
     """OpenRLHF's generator with prefixes."""
 
     def __init__(self, *, sampler: PrefixSampler, budget: int, end: int, **kwargs: Any) -> None:
+        deadlines.install()  # the first thing that the controller makes
         super().__init__(**kwargs)
         self.sampler = sampler
         self.end = end  # id that ends a whole demonstration

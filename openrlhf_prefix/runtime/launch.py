@@ -24,6 +24,7 @@ from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.resolve import Resolved
 from openrlhf_prefix.runtime import platform
+from openrlhf_prefix.runtime.deadlines import VARIABLE as PHASE_SECONDS
 from openrlhf_prefix.runtime.model_folder import prepare_model
 from openrlhf_prefix.runtime.preflight import (
     check_checkpoint,
@@ -148,6 +149,7 @@ def start_ray(args: SimpleNamespace) -> None:
     chosen = platform.choose(resources)
     chosen.adjust(args)
     chosen.install()
+    os.environ[PHASE_SECONDS] = str(args.run.phase_seconds)
     if not args.run.verbose:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     options: dict[str, Any] = {} if running else {"include_dashboard": False, **chosen.ray_options(gpus_needed(args))}
@@ -168,6 +170,7 @@ def worker_environment(args: SimpleNamespace, chosen: platform.CudaPlatform) -> 
         "TQDM_DISABLE": "" if args.run.verbose else "1",
     }
     kept = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    kept[PHASE_SECONDS] = str(args.run.phase_seconds)
     if args.logger.wandb.key:
         kept[WANDB_KEY] = os.environ[WANDB_KEY]
     return {name: value for name, value in (kept | chosen.environment(args)).items() if value}

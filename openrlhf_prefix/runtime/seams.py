@@ -95,6 +95,7 @@ def wire(controller: Any = None) -> Any:
     from openrlhf.trainer import ppo_trainer
     from openrlhf.trainer.ray import vllm_engine
 
+    from openrlhf_prefix.runtime import deadlines
     from openrlhf_prefix.runtime.actor import PrefixPolicyActor
     from openrlhf_prefix.runtime.rollout import PrefixRolloutActor
     from openrlhf_prefix.runtime.trainer import PrefixTrainer
@@ -102,4 +103,5 @@ def wire(controller: Any = None) -> Any:
     train_ppo_ray.PolicyModelActor = PrefixPolicyActor
     vllm_engine.RolloutRayActor = PrefixRolloutActor
     ppo_trainer.PPOTrainer = controller or PrefixTrainer
+    deadlines.install()
     return train_ppo_ray.train

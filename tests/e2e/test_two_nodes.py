@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Trained
+from conftest import ROOT, SECONDS, Trained
 
 HEAD, WORKER = "10.77.0.1", "10.77.0.2"
 NAMES = ("prefix-head", "prefix-worker")
-SECONDS = 240
 
 
 def ip(*words: str) -> None:
