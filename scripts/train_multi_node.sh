@@ -58,7 +58,7 @@ start() { # with a log of its own: the terminal is the training's
 
 if [[ "$NODE_RANK" == 0 ]]; then
   ! head_answers || fail "something listens on $head_ip:$RAY_PORT already: set RAY_PORT, or stop it"
-  start --head "--node-ip-address=$head_ip" "--port=$RAY_PORT" \
+  start --head "--node-ip-address=$head_ip" "--port=$RAY_PORT" --ray-client-server-port=0 \
     "--dashboard-host=${DASHBOARD_HOST:-127.0.0.1}" "--dashboard-port=$DASHBOARD_PORT"
   deadline=$((SECONDS + JOIN_SECONDS))
   until head_answers || ((SECONDS >= deadline)); do sleep 1; done
