@@ -1,12 +1,16 @@
 """Flags that cannot hold together, and files that are not there: refused with cause and mend before a run starts."""
 
 import argparse
+import os
 from pathlib import Path
 
 from openrlhf_prefix.algorithm.imitation import POLICY
 from openrlhf_prefix.algorithm.presets import HALF, PRESETS
+from openrlhf_prefix.config import FROM_ENVIRONMENT
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.flags import data_parallel_ranks, make_sampler, prefixed_rows, trains_whole
+
+WANDB_KEY = "WANDB_API_KEY"
 
 
 def check_flags(args: argparse.Namespace) -> None:
@@ -36,6 +40,7 @@ def check_flags(args: argparse.Namespace) -> None:
             f"a rollout step has {rows} rows (rollout.batch_size x n_samples_per_prompt), which is no multiple of "
             f"train.batch_size {args.train.batch_size}: the last optimizer step would be cut short; change one of them"
         )
+    _check_placement(args)
     _check_batch(args)
     _check_method(args)
     _check_unsupported(args)
@@ -50,6 +55,19 @@ def _check_batch(args: argparse.Namespace) -> None:
             f"train.batch_size {args.train.batch_size} is no multiple of train.micro_batch_size x data-parallel ranks "
             f"= {unit}: change one of them"
         )
+
+
+def _check_placement(args: argparse.Namespace) -> None:
+    """Colocated engines and actor fill the same GPUs; a key that is to come from the environment is there."""
+    gpus, engines = args.actor.num_nodes * args.actor.num_gpus_per_node, args.vllm.num_engines or 0
+    if args.train.colocate_all and engines and gpus != engines * args.vllm.tensor_parallel_size:
+        raise UserError(
+            f"train.colocate_all: {engines} engines of {args.vllm.tensor_parallel_size} GPUs do not fill the {gpus} "
+            "GPUs of the actor (actor.num_nodes x num_gpus_per_node): leave vllm.num_engines out, and choose a "
+            "vllm.tensor_parallel_size that divides them"
+        )
+    if args.logger.wandb.key == FROM_ENVIRONMENT and WANDB_KEY not in os.environ:
+        raise UserError(f"logger.wandb.key {FROM_ENVIRONMENT}: {WANDB_KEY} is not set; export it")
 
 
 def _check_method(args: argparse.Namespace) -> None:

@@ -36,6 +36,20 @@ def train(argv: Sequence[str]) -> None:
     print(f"# dry run: the flags are valid, saved in {folder.write_config(text)}")
 
 
+def plan(argv: Sequence[str]) -> None:
+    """plan --config FILE [--nodes N --gpus-per-node G --gpu-memory 80]: does it fit? Memory per GPU, steps, mends."""
+    from openrlhf_prefix.plan.command import main as run
+
+    run(argv)
+
+
+def submit(argv: Sequence[str]) -> None:
+    """submit --config FILE [--any.flag value ...]: train as a job of a Ray cluster, to its end."""
+    from openrlhf_prefix.runtime.submit import main as run
+
+    run(argv)
+
+
 def embed(argv: Sequence[str]) -> None:
     """embed DIRECTORY [--max_operations N ...]: make the embedded task and its tiny base model (cached)."""
     from openrlhf_prefix.data.embedded import main as run
@@ -87,6 +101,8 @@ def doctor(argv: Sequence[str]) -> None:
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
+    "plan": plan,
+    "submit": submit,
     "evaluate": evaluate,
     "compare": compare,
     "embed": embed,

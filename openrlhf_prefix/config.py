@@ -5,10 +5,13 @@
 Keys are flag names, nested or dotted ({actor: {adam: {lr: 1e-6}}} or actor.adam.lr: 1e-6). The merged settings are
 rendered to an argument list that argparse parses, so its types and choices hold for YAML as well (parser.set_defaults
 would skip the choices). Names are checked first: argparse accepts abbreviations, so a misspelt key could set another.
+
+    base: ../paper.yaml     that file's flags too, found from this one; keys here win, null goes back to the default
 """
 
 import argparse
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,13 +22,28 @@ import yaml
 from openrlhf_prefix.errors import UserError
 
 SECRETS = ("logger.wandb.key",)
+FROM_ENVIRONMENT = "env"  # value of a secret that is read from the environment
 # OpenRLHF's names for flags of ours; a dumped file holds ours alone, so that it parses to the same flags again.
 ALIASES = ("actor.loss_agg_mode", "algo.advantage.estimator")
+BASE = "base"
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Dotted flag names and values of a YAML file."""
-    return flatten(load_mapping(path))
+def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Dotted flag names and values of a YAML file and of the file that it is based on.
+
+    Args:
+        above: files that led here by their `base`; a file among them is refused.
+    """
+    path = Path(os.path.normpath(path))
+    if path.absolute() in above:
+        raise UserError(f"{path} is, by way of `base`, based on itself: take one of the `base` lines out")
+    flat = flatten(load_mapping(path))
+    if BASE not in flat:
+        return flat
+    base = flat.pop(BASE)
+    if not isinstance(base, str):
+        raise UserError(f"{path}: base is {base!r}: name one YAML file, relative to this one")
+    return {**read_yaml(path.parent / base, (*above, path.absolute())), **flat}
 
 
 def load_mapping(path: Path) -> dict[str, Any]:
@@ -192,7 +210,8 @@ def dump(flat: Mapping[str, Any]) -> str:
     """YAML that parses to the same flags again. Left out: secrets, aliases, and flags without a value."""
     plain = {}
     for name, value in sorted(flat.items()):
-        if value is None or name in SECRETS or name in ALIASES:
+        secret = name in SECRETS and value != FROM_ENVIRONMENT
+        if value is None or secret or name in ALIASES:
             continue
         value = list(value) if isinstance(value, tuple) else value
         plain[name] = str(value) if value in (float("inf"), float("-inf")) else value

@@ -51,7 +51,7 @@ def boolean(text: str) -> bool:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
-    for add_group in (_add_hybrid, _add_prefix, _add_data, _add_verifier, _add_reward, _add_run):
+    for add_group in (_add_hybrid, _add_prefix, _add_model, _add_data, _add_verifier, _add_reward, _add_run):
         add_group(parser)
 
 
@@ -127,6 +127,19 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model", "the config that trainer, engines and export share")
+    add = group.add_argument
+    add("--model.rope_theta", type=float, default=None, help="in place of the model's own, in the export too")
+    add("--model.max_position_embeddings", type=int, default=None, help="in place of the model's own")
+    add(
+        "--model.trust_remote_code",
+        action="store_true",
+        default=False,
+        help="run Python code that comes with a model",
+    )
+
+
 def _add_data(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data", "beside OpenRLHF's own data flags")
     group.add_argument("--data.long_prompts", choices=LONG_PROMPTS, default="refuse", help="those above the context")
@@ -170,6 +183,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--run.dir", default=None, help="run folder (default: runs/<config>-<preset>-<time>)")
     add("--run.rollout_groups", type=int, default=4, help="groups a step that rollouts.jsonl keeps; -1 keeps all")
+    add("--run.wait_seconds", type=float, default=120.0, help="deadline of nodes and GPUs before a model loads")
+    add("--run.phase_seconds", type=float, default=3600.0, help="deadline of an answer of a rank or an engine")
     add("--run.verbose", action="store_true", default=False, help="show what the Ray workers print")
     add("--run.eval_at_start", type=boolean, default=True, help="evaluate the base model before the first step")
 
@@ -293,3 +308,17 @@ def data_parallel_ranks(args: argparse.Namespace) -> int:
     """Ranks that train on rows of their own; `args` is nested."""
     gpus = args.actor.num_nodes * args.actor.num_gpus_per_node
     return gpus // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+
+
+def gpus_needed(args: argparse.Namespace) -> int:
+    """GPUs that OpenRLHF's placement asks for; `args` is nested."""
+
+    def size(group: argparse.Namespace) -> int:
+        return group.num_nodes * group.num_gpus_per_node
+
+    actor, engines = size(args.actor), args.vllm.num_engines * args.vllm.tensor_parallel_size
+    reference = size(args.ref) if args.algo.kl.init_coef > 0 else 0
+    reward = 0 if args.reward.remote_url else size(args.reward)
+    if args.train.colocate_all:
+        return actor
+    return actor + engines + (0 if args.train.colocate_actor_ref else reference) + reward

@@ -34,8 +34,8 @@ class Resolved:
     dry_run: bool
 
 
-def resolve(argv: Sequence[str]) -> Resolved:
-    """Checks a `train` command line; raises UserError with cause and mend."""
+def resolve(argv: Sequence[str], files: bool = True) -> Resolved:
+    """Checks a `train` command line, with the files it names unless `files` is off. UserError has cause and mend."""
     parser = _parser()
     command_line = config.read_argv(parser, argv)
     control = {name: command_line.pop(name, None) for name in CONTROL}
@@ -49,7 +49,8 @@ def resolve(argv: Sequence[str]) -> Resolved:
     _fill(flat, control["config"])
     args = upstream_cli.check(flat)
     checks.check_flags(args)
-    checks.check_files(args)
+    if files:
+        checks.check_files(args)
     return Resolved(args=args, flat=flat, dry_run=bool(control["dry_run"]))
 
 
@@ -92,6 +93,8 @@ def _fill(flat: dict[str, Any], config_path: str | None) -> None:
     if flat["ckpt.load_enable"] and not flat["run.dir"]:
         raise UserError("--ckpt.load_enable: give the --run.dir of the run to go on with, a new one starts there")
     stem = Path(config_path).stem if config_path else "run"
+    if stem == flat["hybrid.preset"]:  # configs/qwen3_8b/rft.yaml: the folder says more
+        stem = Path(config_path).absolute().parent.name
     name = f"{stem}-{flat['hybrid.preset']}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = Path(flat["run.dir"] or Path("runs") / name).expanduser().absolute()
     flat["run.dir"] = str(run_dir)
@@ -102,6 +105,9 @@ def _fill(flat: dict[str, Any], config_path: str | None) -> None:
     ):
         if flat[flag] == default:
             flat[flag] = str(run_dir / place)
+    if flat["train.colocate_all"] and flat["vllm.num_engines"] is None:
+        gpus = flat["actor.num_nodes"] * flat["actor.num_gpus_per_node"]  # engines on every GPU of the actor
+        flat["vllm.num_engines"] = gpus // max(flat["vllm.tensor_parallel_size"], 1)
     if not (flat["reward.remote_url"] or flat["reward.model_name_or_path"] or flat["train.agent_func_path"]):
         flat["reward.remote_url"] = flags.MATH_VERIFY
     flat["hybrid.plugin"] = plugins.named_in(flat)

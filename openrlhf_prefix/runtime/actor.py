@@ -10,7 +10,7 @@ import torch.distributed as dist
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
 from openrlhf_prefix.checkpoint.store import Store
-from openrlhf_prefix.runtime import checkpoints, export, lora, platform, seams
+from openrlhf_prefix.runtime import checkpoints, deadlines, export, lora, platform, seams
 from openrlhf_prefix.runtime.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.probe import accumulation_coefficients
 from openrlhf_prefix.runtime.weight_check import flip_lowest_bits, trainer_fingerprints
@@ -26,6 +26,7 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
 
     def init_model_from_pretrained(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         platform.current().patch_trainer()
+        deadlines.install()
         chosen = strategy.args.run.checkpoint
         strategy.load_ckpt = partial(strategy.load_ckpt, tag=chosen)  # upstream would take what `latest` names
         with seams.replaced("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", PrefixActorTrainer):

@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> None:
     from openrlhf_prefix.resolve import resolve
 
     started = time.time()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as beside:
+    # Here rather than in /tmp: on a cluster every node has to see it.
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=".") as folder, ThreadPoolExecutor() as beside:
         resolved = resolve([*argv, "--run.dir", folder])
         verified = beside.submit(verifier)
         findings = [versions(), *examine(resolved.args), verified.result()]

@@ -19,7 +19,8 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from openrlhf_prefix.errors import EngineLost
+from openrlhf_prefix.errors import EngineLost, RunStopped
+from openrlhf_prefix.runtime import deadlines
 
 DEATHS = (RayActorError, EngineDeadError)  # of the actor, and of vLLM's process below it
 PING_SECONDS = 120.0  # an engine that says nothing for so long counts as dead
@@ -56,6 +57,7 @@ class Engines:
         self.replaced = 0  # in the whole run
         self.lost: EngineLost | None = None
         self._groups: dict[Any, _Group] = {}
+        self._heard = time.time()  # when a group was last sent or answered
         self._configure(handles)
         self._births = ray.get([handle.ping.remote() for handle in handles])
 
@@ -75,6 +77,7 @@ class Engines:
         """Asks an engine for one group; returns a reference for wait() and get()."""
         answer = self.handles[engine].generate_group.remote(*call)
         self._groups[answer] = _Group(engine, call, answer)
+        self._heard = time.time()
         return answer
 
     def wait(self, references: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
@@ -83,6 +86,14 @@ class Engines:
         while True:
             self.watch()
             ready, pending = ray.wait(references, num_returns=num_returns, timeout=POLL_SECONDS)
+            if ready:
+                self._heard = time.time()
+            elif time.time() - self._heard > deadlines.phase_seconds():
+                silent = sorted({group.engine for group in self._groups.values()})
+                raise RunStopped(
+                    f"rollouts: no answer from engine {', '.join(map(str, silent))} for "
+                    f"{deadlines.phase_seconds():.0f} s: see the logs of Ray; --run.phase_seconds changes the deadline"
+                )
             if ready or time.time() > deadline:
                 return ready, pending
 

@@ -120,6 +120,9 @@ def _flags(options: argparse.Namespace) -> SimpleNamespace:
     return nested(
         {
             "actor.model_name_or_path": options.model,
+            "model.trust_remote_code": False,
+            "model.max_position_embeddings": None,
+            "reward.model_name_or_path": None,
             "data.input_key": options.input_key,
             "data.label_key": options.label_key,
             "data.input_template": None,

@@ -15,19 +15,22 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_prefix import config
+from openrlhf_prefix.checks import WANDB_KEY
+from openrlhf_prefix.config import FROM_ENVIRONMENT
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
 from openrlhf_prefix.errors import RunStopped, UserError
-from openrlhf_prefix.flags import prefixed_rows, sft_steps, trains_whole
+from openrlhf_prefix.flags import gpus_needed, prefixed_rows, sft_steps, trains_whole
 from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.resolve import Resolved
 from openrlhf_prefix.runtime import platform, resume
+from openrlhf_prefix.runtime.deadlines import VARIABLE as PHASE_SECONDS
+from openrlhf_prefix.runtime.model_folder import prepare_model
 from openrlhf_prefix.runtime.preflight import (
     check_deepspeed,
     check_gpus,
     check_rewards,
-    gpus_needed,
     load_tokenizer,
     stop_ids,
     try_reward,
@@ -48,6 +51,7 @@ def train(resolved: Resolved) -> None:
     # Decided once, for all ranks. From here on the flag says whether there is something to load.
     args.run.checkpoint, args.ckpt.load_enable = checkpoint and checkpoint.tag, checkpoint is not None
     print(f"run folder: {folder.write_config(config.dump(resolved.flat)).parent}", flush=True)
+    hide_secret(args)
     with cluster(args, problems):
         from openrlhf_prefix.runtime import seams
 
@@ -55,17 +59,34 @@ def train(resolved: Resolved) -> None:
     print(summary_table(folder.summary()), flush=True)
 
 
+def hide_secret(args: SimpleNamespace) -> None:
+    """Puts a W&B key of the command line into the environment: upstream prints and logs all flags."""
+    if args.logger.wandb.key and args.logger.wandb.key != FROM_ENVIRONMENT:
+        print(
+            f"warning: others can read a key on the command line: export {WANDB_KEY}, and give "
+            f"--logger.wandb.key {FROM_ENVIRONMENT}",
+            flush=True,
+        )
+        os.environ[WANDB_KEY] = args.logger.wandb.key
+        args.logger.wandb.key = FROM_ENVIRONMENT
+
+
 @contextmanager
 def cluster(args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]]) -> Iterator[None]:
     """While the block runs Ray is up with what the placement needs, and the controller finds problems and board."""
+    prepare_model(args)
     start_ray(args)
     check_gpus(args)
 
     import ray
 
+    from openrlhf_prefix.runtime.nodes import check_nodes, check_placement
     from openrlhf_prefix.runtime.progress import Board, Display
     from openrlhf_prefix.runtime.stopping import sigterm_to
 
+    if "RAY_ADDRESS" in os.environ:
+        print(check_nodes(args), flush=True)
+    check_placement(args)
     args.run.problems = ray.put(problems)
     args.run.board = Board.remote()
     print("starting engines and trainers ...", flush=True)
@@ -158,6 +179,7 @@ def start_ray(args: SimpleNamespace) -> None:
     chosen = platform.choose(resources)
     chosen.adjust(args)
     chosen.install()
+    os.environ[PHASE_SECONDS] = str(args.run.phase_seconds)
     if not args.run.verbose:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     options: dict[str, Any] = {}
@@ -180,4 +202,7 @@ def worker_environment(args: SimpleNamespace, chosen: platform.CudaPlatform) -> 
         "TQDM_DISABLE": "" if args.run.verbose else "1",
     }
     kept = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    kept[PHASE_SECONDS] = str(args.run.phase_seconds)
+    if args.logger.wandb.key:
+        kept[WANDB_KEY] = os.environ[WANDB_KEY]
     return {name: value for name, value in (kept | chosen.environment(args)).items() if value}

@@ -10,7 +10,7 @@ from packaging.version import Version
 from openrlhf_prefix.checkpoint.kinds import refuse_checkpoint_as_model
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import MATH_VERIFY, prefixed_rows
+from openrlhf_prefix.flags import MATH_VERIFY, gpus_needed, prefixed_rows
 from openrlhf_prefix.pins import DEEPSPEED
 from openrlhf_prefix.runtime.rewards import FunctionReward, Sample
 
@@ -25,17 +25,26 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
 
     name = args.actor.model_name_or_path
     refuse_checkpoint_as_model(name)
+    check_remote_code(args)
     try:
-        model_config = AutoConfig.from_pretrained(name)
+        model_config = AutoConfig.from_pretrained(name, trust_remote_code=args.model.trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
-    limit = getattr(model_config, "max_position_embeddings", None)
+    own = getattr(model_config, "max_position_embeddings", None)
+    limit = args.model.max_position_embeddings or own
     if limit is not None and args.data.max_len > limit:
-        raise UserError(f"data.max_len {args.data.max_len} is more than the {limit} positions of {name}: lower it")
+        raise UserError(
+            f"data.max_len {args.data.max_len} is more than the {limit} positions of {name}: lower it, or "
+            "extend the model with model.max_position_embeddings (and model.rope_theta)"
+        )
     if Path(name).is_dir() and not any((Path(name) / file).exists() for file in TOKENIZER_FILES):
         raise UserError(f"{name} has no tokenizer: save one into that folder (none of {', '.join(TOKENIZER_FILES)})")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=not args.data.disable_fast_tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(
+            name,
+            use_fast=not args.data.disable_fast_tokenizer,
+            trust_remote_code=args.model.trust_remote_code,
+        )
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{name} has no tokenizer: save one into that folder ({_first_line(error)})") from None
     if tokenizer.eos_token_id is None:
@@ -47,6 +56,28 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
             f"the tokenizer of {name} has no chat template: add one, or leave out data.apply_chat_template"
         )
     return tokenizer
+
+
+def check_remote_code(args: SimpleNamespace) -> None:
+    """No model brings Python code along, unless the user trusts it. Raises UserError.
+
+    OpenRLHF and vLLM load every model with trust_remote_code=True, which matters only for a model with an `auto_map`.
+    """
+    from transformers import PretrainedConfig
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    if args.model.trust_remote_code:
+        return
+    for name in (args.actor.model_name_or_path, *filter(None, (args.reward.model_name_or_path or "").split(","))):
+        try:
+            found = [PretrainedConfig.get_config_dict(name)[0], get_tokenizer_config(name)]
+        except (OSError, ValueError) as error:
+            raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
+        if any("auto_map" in content for content in found):
+            raise UserError(
+                f"{name} brings Python code of its own (auto_map in its config): read it, then give "
+                "--model.trust_remote_code to run it"
+            )
 
 
 def stop_ids(args: SimpleNamespace, tokenizer: Any) -> list[int]:
@@ -113,20 +144,6 @@ def try_reward(args: SimpleNamespace, tokenizer: Any, problem: Problem) -> str |
     if outcome.failure == "shape":
         raise UserError(f"{urls[0]}: {outcome.text}")
     return f"{urls[0]} failed on problem {problem.id}: {outcome.text}" if outcome.failure else None
-
-
-def gpus_needed(args: SimpleNamespace) -> int:
-    """GPUs that OpenRLHF's placement asks for."""
-
-    def size(group: SimpleNamespace) -> int:
-        return group.num_nodes * group.num_gpus_per_node
-
-    actor, engines = size(args.actor), args.vllm.num_engines * args.vllm.tensor_parallel_size
-    reference = size(args.ref) if args.algo.kl.init_coef > 0 else 0
-    reward = 0 if args.reward.remote_url else size(args.reward)
-    if args.train.colocate_all:
-        return actor
-    return actor + engines + (0 if args.train.colocate_actor_ref else reference) + reward
 
 
 def check_gpus(args: SimpleNamespace) -> None:

@@ -61,6 +61,8 @@ SEAMS = [
     Seam("deepspeed.comm.torch", "build_shm_op", "gloo alone on a CPU"),
     Seam("deepspeed.comm.torch", "TorchBackend.all_gather_into_tensor", "finished on return on a CPU"),
     Seam("openrlhf.models.utils", "compute_reward", "KL in the reward"),
+    Seam("ray._private.state", "available_resources_per_node", "what each node has free, for a refusal"),
+    Seam("ray._private.node", "Node.get_session_dir_path", "where Ray keeps its files on a node"),
     Seam("openrlhf.trainer.ppo_utils.length_penalty", "apply_length_penalties", "length penalties"),
 ]
 
@@ -101,6 +103,7 @@ def wire(controller: Any = None) -> Any:
     from openrlhf.trainer import ppo_trainer
     from openrlhf.trainer.ray import vllm_engine
 
+    from openrlhf_prefix.runtime import deadlines
     from openrlhf_prefix.runtime.actor import PrefixPolicyActor
     from openrlhf_prefix.runtime.rollout import PrefixRolloutActor
     from openrlhf_prefix.runtime.trainer import PrefixTrainer
@@ -108,4 +111,5 @@ def wire(controller: Any = None) -> Any:
     train_ppo_ray.PolicyModelActor = PrefixPolicyActor
     vllm_engine.RolloutRayActor = PrefixRolloutActor
     ppo_trainer.PPOTrainer = controller or PrefixTrainer
+    deadlines.install()
     return train_ppo_ray.train

@@ -18,6 +18,7 @@ from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
 from openrlhf_prefix.flags import imitation_coef, make_sampler, prefixed_rows, sft_steps
 from openrlhf_prefix.report.lines import eval_line, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.runtime import deadlines
 from openrlhf_prefix.runtime.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.engines import Engines
 from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker
@@ -35,6 +36,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
     """OpenRLHF's PPOTrainer with our generator and experience maker."""
 
     def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate_kwargs: Any) -> None:
+        deadlines.install()
         args = strategy.args
         actor_group, critic_group, reward_group, reference_group, engines = groups
         for flags, name in ((args.eval, "steps"), (args.ckpt, "save_steps")):

@@ -176,25 +176,3 @@ def plain(flat):
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in flat.items() if "run_name" not in key
     }
-
-
-def test_every_shipped_config_resolves(capsys, base, model, tmp_path):
-    from pathlib import Path
-
-    for path in sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml")):
-        paths = {name: base[name] for name in ("actor.model_name_or_path", "data.prompt_dataset")}
-        flags = [token for name, value in paths.items() for token in (f"--{name}", value)]
-        cli.main(
-            [
-                "train",
-                "--config",
-                str(path),
-                *flags,
-                "--eval.dataset",
-                base["data.prompt_dataset"],
-                "--run.dir",
-                str(tmp_path / path.stem),
-                "--dry_run",
-            ]
-        )
-        assert "the flags are valid" in capsys.readouterr().out

@@ -10,8 +10,8 @@ pytest.importorskip("vllm")
 from ray.exceptions import ActorUnavailableError, GetTimeoutError
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from openrlhf_prefix.errors import EngineLost
-from openrlhf_prefix.runtime import engines
+from openrlhf_prefix.errors import EngineLost, RunStopped
+from openrlhf_prefix.runtime import deadlines, engines
 from openrlhf_prefix.runtime.engines import Engines
 
 
@@ -147,3 +147,10 @@ def test_an_error_that_is_no_death_is_raised(world) -> None:
     answer.value = ValueError("a fault of ours")
     with pytest.raises(ValueError, match="a fault of ours"):
         world.engines.get(answer)
+
+
+def test_engines_that_say_nothing_end_the_run_with_their_numbers(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(deadlines.VARIABLE, "0.01")
+    answers = [world.engines.submit(number, ["a"], "params", 64) for number in (1, 1)]
+    with pytest.raises(RunStopped, match="no answer from engine 1 for 0 s"):
+        world.engines.wait(answers, 1, 10.0)

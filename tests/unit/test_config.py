@@ -211,3 +211,38 @@ def test_a_dump_of_the_defaults_parses_to_the_defaults(tmp_path: Path) -> None:
 def test_a_dump_holds_no_secret_and_no_second_name_of_a_flag() -> None:
     text = config.dump({"logger.wandb.key": "hunter2", "actor.loss_agg_mode": "token-mean", "actor.name": "x"})
     assert text == "actor.name: x\n"
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_takes_the_flags_of_its_base_and_of_the_base_of_that(tmp_path: Path) -> None:
+    """Found from the file that names it, wherever the run was started; the nearest file wins, null goes back."""
+    write(tmp_path, "base/paper.yaml", "actor: {adam: {lr: 1.0e-6}, name: paper}\ntrain.batch_size: 512\n")
+    write(tmp_path, "base/placed.yaml", "base: paper.yaml\nactor.name: placed\nds.zero_stage: 2\n")
+    path = write(tmp_path, "model/rft.yaml", "base: ../base/placed.yaml\nactor: {name: model}\nds.zero_stage: null\n")
+    found = config.read_yaml(path)
+    assert found == {"actor.adam.lr": 1e-6, "actor.name": "model", "train.batch_size": 512, "ds.zero_stage": None}
+    parser = make_parser()
+    assert config.parse(parser, found)["ds.zero_stage"] == parser.get_default("ds.zero_stage") == 3
+
+
+def test_a_circle_of_bases_a_list_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    first = write(tmp_path, "a.yaml", "base: sub/b.yaml\n")
+    write(tmp_path, "sub/b.yaml", "base: ../a.yaml\n")
+    with pytest.raises(UserError, match="a.yaml is, by way of `base`, based on itself"):
+        config.read_yaml(first)
+    with pytest.raises(UserError, match=r"base is \['x.yaml'\]: name one YAML file"):
+        config.read_yaml(write(tmp_path, "list.yaml", "base: [x.yaml]\n"))
+    with pytest.raises(UserError, match="there is no config file .*absent.yaml"):
+        config.read_yaml(write(tmp_path, "lost.yaml", "base: absent.yaml\n"))
+
+
+def test_the_word_env_is_no_secret(tmp_path: Path) -> None:
+    """The repeated run reads its key from the environment again; a key itself never reaches the file."""
+    assert config.dump({"logger.wandb.key": "env"}) == "logger.wandb.key: env\n"
+    assert config.dump({"logger.wandb.key": "hunter2"}) == "{}\n"

@@ -30,8 +30,10 @@ UPSTREAM = {
     "train.micro_batch_size": 4,
     "train.seed": 42,
     "vllm.num_engines": 1,
+    "vllm.tensor_parallel_size": 1,
+    "logger.wandb.key": "",
 }
-SWITCHES = ("train.async_enable", "train.dynamic_batch_enable")
+SWITCHES = ("train.async_enable", "train.dynamic_batch_enable", "train.colocate_all")
 
 
 def resolved(**explicit: object) -> SimpleNamespace:
