@@ -7,8 +7,8 @@ from pathlib import Path
 from openrlhf_prefix.algorithm.imitation import POLICY
 from openrlhf_prefix.algorithm.presets import HALF, PRESETS
 from openrlhf_prefix.config import FROM_ENVIRONMENT
+from openrlhf_prefix.derived import data_parallel_ranks, make_sampler, prefixed_rows, trains_whole
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import data_parallel_ranks, make_sampler, prefixed_rows, trains_whole
 
 WANDB_KEY = "WANDB_API_KEY"
 

@@ -23,8 +23,8 @@ import numpy as np
 from openrlhf_prefix.data import cuts
 from openrlhf_prefix.data.files import iterate
 from openrlhf_prefix.data.rows import Columns, Row, parse, refuse
+from openrlhf_prefix.derived import trains_whole
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import trains_whole
 
 REFUSE, DROP = "refuse", "drop"
 # What `counts` of load_problems may hold, in the words of the start-up line.

@@ -78,7 +78,7 @@ def verifier() -> Finding:
 
 def examine(args: SimpleNamespace) -> list[Finding]:
     """Starts the stack with the user's flags, on as few rows as they allow, and lets the controller look."""
-    from openrlhf_prefix.flags import data_parallel_ranks
+    from openrlhf_prefix.derived import data_parallel_ranks
     from openrlhf_prefix.runtime import launch, seams
 
     ranks, size = data_parallel_ranks(args), args.rollout.n_samples_per_prompt

@@ -22,8 +22,8 @@ from openrlhf_prefix.algorithm.controllers import Schedule
 from openrlhf_prefix.algorithm.imitation import POLICY
 from openrlhf_prefix.algorithm.sampler import request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
+from openrlhf_prefix.derived import data_parallel_ranks
 from openrlhf_prefix.errors import RunStopped
-from openrlhf_prefix.flags import data_parallel_ranks
 from openrlhf_prefix.reward.math import REASONS
 from openrlhf_prefix.runtime.actor import ActorForward
 from openrlhf_prefix.runtime.actor_trainer import prefix_mask_of

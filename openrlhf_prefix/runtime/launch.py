@@ -19,8 +19,8 @@ from openrlhf_prefix.checks import WANDB_KEY
 from openrlhf_prefix.config import FROM_ENVIRONMENT
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
+from openrlhf_prefix.derived import gpus_needed, prefixed_rows, sft_steps, trains_whole
 from openrlhf_prefix.errors import RunStopped, UserError
-from openrlhf_prefix.flags import gpus_needed, prefixed_rows, sft_steps, trains_whole
 from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.resolve import Resolved

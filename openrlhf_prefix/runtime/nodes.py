@@ -27,8 +27,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import openrlhf_prefix
 from openrlhf_prefix import pins
+from openrlhf_prefix.derived import gpus_needed
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import gpus_needed
 
 CONNECT_SECONDS = 10
 DISK_GIB = 20  # Ray's spilled objects and logs; checkpoints are on the file system of the run folder

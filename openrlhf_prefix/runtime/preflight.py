@@ -9,8 +9,9 @@ from packaging.version import Version
 
 from openrlhf_prefix.checkpoint.kinds import refuse_checkpoint_as_model
 from openrlhf_prefix.data.problems import Problem
+from openrlhf_prefix.derived import gpus_needed, prefixed_rows
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.flags import MATH_VERIFY, gpus_needed, prefixed_rows
+from openrlhf_prefix.flags import MATH_VERIFY
 from openrlhf_prefix.pins import DEEPSPEED
 from openrlhf_prefix.runtime.rewards import FunctionReward, Sample
 

@@ -15,8 +15,8 @@ import ray
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
+from openrlhf_prefix.derived import data_parallel_ranks
 from openrlhf_prefix.errors import RunStopped
-from openrlhf_prefix.flags import data_parallel_ranks
 from openrlhf_prefix.runtime.batches import deal
 from openrlhf_prefix.runtime.demonstrations import Demonstrations
 

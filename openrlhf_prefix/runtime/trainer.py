@@ -13,9 +13,9 @@ from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
 
 from openrlhf_prefix.data.order import ProblemLoader
+from openrlhf_prefix.derived import imitation_coef, make_sampler, prefixed_rows, sft_steps
 from openrlhf_prefix.errors import EngineLost, RunPaused, RunStopped
 from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
-from openrlhf_prefix.flags import imitation_coef, make_sampler, prefixed_rows, sft_steps
 from openrlhf_prefix.report.lines import eval_line, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.runtime import deadlines

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from openrlhf_prefix import checks, config, flags
+from openrlhf_prefix import checks, config, derived, flags
 from openrlhf_prefix.algorithm.advantages import ESTIMATORS
 from openrlhf_prefix.algorithm.presets import ALL, PRESETS
 from openrlhf_prefix.errors import UserError
@@ -121,16 +121,16 @@ def test_methods_whose_flags_do_not_fit_together_are_refused(explicit: dict, mes
 def test_a_schedule_spans_its_share_of_the_run_unless_its_steps_are_given() -> None:
     """uft: 0.6 of 500 steps, as published; and one hint for the whole group."""
     uft = resolved(hybrid__preset="uft")
-    assert flags.make_sampler(uft, total_steps=500).schedule.total_steps == 300
-    assert flags.make_sampler(uft, 500).controller.shared and flags.prefixed_rows(uft) == 4
-    assert flags.make_sampler(resolved(prefix__total_steps=7), total_steps=500).schedule.total_steps == 7
-    assert flags.make_sampler(resolved(), total_steps=500).schedule.total_steps == 500
+    assert derived.make_sampler(uft, total_steps=500).schedule.total_steps == 300
+    assert derived.make_sampler(uft, 500).controller.shared and derived.prefixed_rows(uft) == 4
+    assert derived.make_sampler(resolved(prefix__total_steps=7), total_steps=500).schedule.total_steps == 7
+    assert derived.make_sampler(resolved(), total_steps=500).schedule.total_steps == 500
 
 
 @pytest.mark.parametrize(("sft_steps", "expected"), [(-1, 10), (6, 6)])
 def test_the_supervised_stage_takes_half_of_the_run_or_what_is_given(sft_steps: int, expected: int) -> None:
-    assert flags.sft_steps(resolved(hybrid__preset="sft_then_rft", hybrid__sft_steps=sft_steps), 21) == expected
-    assert flags.sft_steps(resolved(), 21) == 0
+    assert derived.sft_steps(resolved(hybrid__preset="sft_then_rft", hybrid__sft_steps=sft_steps), 21) == expected
+    assert derived.sft_steps(resolved(), 21) == 0
 
 
 @pytest.mark.parametrize(
@@ -139,16 +139,16 @@ def test_the_supervised_stage_takes_half_of_the_run_or_what_is_given(sft_steps: 
     + [(name, True) for name in ("sft", "luffy", "srft", "sft_then_rft", "relift", "hpt")],
 )
 def test_some_methods_train_demonstrations_to_their_end(preset: str, whole: bool) -> None:
-    assert flags.trains_whole(resolved(hybrid__preset=preset)) == whole
+    assert derived.trains_whole(resolved(hybrid__preset=preset)) == whole
 
 
 def test_the_weight_of_imitation_moves_by_a_cosine_and_stays() -> None:
     """chord_mu: 0.9 -> 0.05 over 200 steps: 0.475 half way; without imitation_steps over the whole run."""
     args = resolved(hybrid__preset="chord_mu", hybrid__imitation_steps=200)
-    found = [flags.imitation_coef(args, step, total_steps=1000) for step in (0, 100, 200, 900)]
+    found = [derived.imitation_coef(args, step, total_steps=1000) for step in (0, 100, 200, 900)]
     assert found == pytest.approx([0.9, 0.475, 0.05, 0.05])
     args.hybrid.imitation_steps = None
-    assert flags.imitation_coef(args, 500, total_steps=1000) == pytest.approx(0.475)
+    assert derived.imitation_coef(args, 500, total_steps=1000) == pytest.approx(0.475)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_the_sampler_is_what_the_flags_describe() -> None:
         prefix__prefixed_per_group=2,
         train__seed=5,
     )
-    sampler = flags.make_sampler(args, total_steps=10)
+    sampler = derived.make_sampler(args, total_steps=10)
     assert sampler.schedule.window(5) == pytest.approx((0.5, 0.9))
     assert (sampler.group_size, sampler.prefixed_per_group, sampler.min_tokens, sampler.seed) == (4, 2, 7, 5)
 
