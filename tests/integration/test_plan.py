@@ -9,6 +9,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from openrlhf_prefix import cli
+from openrlhf_prefix.data.chains import INSTRUCTION
 from openrlhf_prefix.data.tiny_model import WarmUp, make_tokenizer, make_untrained_model
 from openrlhf_prefix.plan import memory
 from openrlhf_prefix.plan.architectures import KNOWN, load, of_config
@@ -158,7 +159,7 @@ def test_every_recipe_fits_into_80_gib(path, capsys):
 
 def test_the_quickstart_fits_too(tmp_path, capsys):
     """One GPU; of 320 problems 16 a step. The embedded model is made by the quickstart, its config stands for it."""
-    make_untrained_model(make_tokenizer(), WarmUp()).config.save_pretrained(tmp_path)
+    make_untrained_model(make_tokenizer(INSTRUCTION), WarmUp()).config.save_pretrained(tmp_path)
     command = ["plan", "--config", str(CONFIGS / "quickstart.yaml"), "--model_config", str(tmp_path / "config.json")]
     cli.main([*command, "--problems", "2048"])
     shown = capsys.readouterr().out
