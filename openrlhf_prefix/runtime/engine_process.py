@@ -1,5 +1,6 @@
 """vLLM's processes must not outlive the Ray actor that started them: they would keep the GPU from the next one."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -30,6 +31,6 @@ def _watch(actor: psutil.Process, between: list[psutil.Process]) -> None:
     while actor.is_running() and actor.status() != psutil.STATUS_ZOMBIE:
         time.sleep(POLL_SECONDS)
     for process in between:
-        if process.is_running():
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     os.kill(os.getpid(), signal.SIGKILL)
