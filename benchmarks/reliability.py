@@ -30,11 +30,12 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[1]
+# Ray names a process after its class while it waits, and after upstream's while it runs one of upstream's methods.
 PARTS = {
-    "controller": "ray::PrefixController",
-    "trainer rank": "ray::PrefixPolicy",
-    "engine": "ray::PrefixRollout",
-    "engine process": "VLLM::EngineCore",
+    "controller": ("ray::PrefixController", "ray::PPOTrainer"),
+    "trainer rank": ("ray::PrefixPolicy", "ray::PolicyModelActor"),
+    "engine": ("ray::PrefixRollout", "ray::RolloutRayActor"),
+    "engine process": ("VLLM::EngineCore",),
 }
 MOMENTS = ("random", "save", "boundary")
 EVERY = 2  # steps between two checkpoints
@@ -93,9 +94,9 @@ class Run:
             self.seen |= {command, *command.children(recursive=True)}
         return [process for process in self.seen if alive(process)]
 
-    def parts(self, title: str) -> list[psutil.Process]:
-        """Processes of this run whose title starts with `title`."""
-        return [process for process in self.processes() if titled(process).startswith(title)]
+    def parts(self, titles: tuple[str, ...]) -> list[psutil.Process]:
+        """Processes of this run whose title starts with one of `titles`."""
+        return [process for process in self.processes() if titled(process).startswith(titles)]
 
     def stop(self) -> None:
         """Kills whatever of this run is still there."""
@@ -186,6 +187,8 @@ def strike(run: Run, kill: Kill, dice: random.Random) -> bool:
     if not found or run.process.poll() is not None:
         return False
     kill.step = run.step()
+    if not victims:
+        raise SystemExit(f"found no {kill.part} among {[titled(process)[:40] for process in run.processes()]}")
     dice.choice(victims).kill()
     return True
 

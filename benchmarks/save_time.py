@@ -16,16 +16,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "integration"))
 
 import torch
-from policy_ranks import make_policy, run_ranks
+from policy_ranks import make_policy, run_ranks, train
 
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.data import tiny_model
 
 
 def measure(folder: Path) -> None:
-    """On the only rank: the model, one save of DeepSpeed's and one of ours."""
+    """On the only rank: a step, one save of DeepSpeed's and one of ours."""
     policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 3})
     engine, times = policy.actor.model, {}
+    train(policy, seed=1)  # the optimizer has states only after a step
     started = time.time()
     engine.save_checkpoint(str(folder / "plain"), tag="plain", save_latest=False)
     os.sync()  # ours ends on the disk

@@ -1,19 +1,36 @@
-"""vLLM's engine process must not outlive the Ray actor that started it: it would keep the GPU from the next one."""
+"""vLLM's processes must not outlive the Ray actor that started them: they would keep the GPU from the next one."""
 
-import ctypes
+import contextlib
 import os
 import signal
+import threading
+import time
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal that this process gets when its parent ends
+import psutil
+
+POLL_SECONDS = 1.0
 
 
-class DiesWithParent:
-    """Part of the vLLM worker extensions: runs inside the engine process."""
+class DiesWithActor:
+    """Part of the vLLM worker extensions: runs inside every worker of an engine."""
 
-    def die_with_parent(self) -> None:
-        """From now on the kernel kills this process when its parent is gone."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-        if os.getppid() == 1:  # it went before the call
-            os.kill(os.getpid(), signal.SIGKILL)
+    def die_with_actor(self, pid: int) -> None:
+        """From now on this process ends when the actor `pid` is gone, and so does vLLM's engine process between them.
+
+        A worker that does not descend from the actor is one of Ray's, which looks after its own.
+        """
+        between: list[psutil.Process] = []
+        for ancestor in psutil.Process().parents():
+            if ancestor.pid == pid:
+                threading.Thread(target=_watch, args=(ancestor, between), daemon=True).start()
+                return
+            between.append(ancestor)
+
+
+def _watch(actor: psutil.Process, between: list[psutil.Process]) -> None:
+    while actor.is_running() and actor.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(POLL_SECONDS)
+    for process in between:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -6,6 +6,7 @@ continuation together, and only the continuation has log-probs of the engine.
 """
 
 import asyncio
+import os
 import uuid
 from copy import deepcopy
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         await super().__init__(*args, remote_rm_url=None, **kwargs)
         self.remote_url = remote_rm_url or []
         self.tokenizer = get_tokenizer(kwargs["model"], None, "left")
-        await self.llm.collective_rpc("die_with_parent")
+        await self.llm.collective_rpc("die_with_actor", args=(os.getpid(),))
         self.birth = uuid.uuid4().hex
 
     async def ping(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from openrlhf_prefix.runtime.engine_process import DiesWithParent
+from openrlhf_prefix.runtime.engine_process import DiesWithActor
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _BITS = 64  # sums wrap around there, on both sides alike
@@ -53,7 +53,7 @@ def flip_lowest_bits(model: torch.nn.Module) -> None:
             tensor.view(_INTEGERS[tensor.element_size()]).bitwise_xor_(1)
 
 
-class EngineFingerprints(DiesWithParent):
+class EngineFingerprints(DiesWithActor):
     """Part of the vLLM worker extensions: runs inside every worker of an engine."""
 
     def weight_fingerprints(self) -> dict[str, Any]:
