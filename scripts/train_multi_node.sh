@@ -42,8 +42,14 @@ options+=(--block --disable-usage-stats)
 [[ -z "${GPUS_PER_NODE:-}" ]] || options+=("--num-gpus=$GPUS_PER_NODE")
 
 ray_pid=""
-leave() { # `ray start --block` takes its own processes along, and nobody else's
-  [[ -z "$ray_pid" ]] || { kill "$ray_pid" && wait "$ray_pid"; } 2>/dev/null || true
+export PREFIX_LAUNCH="$HOSTNAME-$$-$RANDOM" # in the environment of all that is started below
+leave() {
+  [[ -n "$ray_pid" ]] || return 0
+  { kill "$ray_pid" && wait "$ray_pid"; } 2>/dev/null || true # `ray start --block` takes its own processes along,
+  for process in /proc/[0-9]*; do                             # but not the engines, which are their children
+    [[ "${process#/proc/}" != "$$" ]] || continue
+    ! grep -qzFx "PREFIX_LAUNCH=$PREFIX_LAUNCH" "$process/environ" 2>/dev/null || kill -9 "${process#/proc/}" 2>/dev/null || true
+  done
 }
 trap leave EXIT
 trap 'exit 143' TERM INT
@@ -58,10 +64,16 @@ start() { # with a log of its own: the terminal is the training's
 
 if [[ "$NODE_RANK" == 0 ]]; then
   ! head_answers || fail "something listens on $head_ip:$RAY_PORT already: set RAY_PORT, or stop it"
-  start --head "--node-ip-address=$head_ip" "--port=$RAY_PORT" --ray-client-server-port=0 \
+  start --head "--node-ip-address=$head_ip" "--port=$RAY_PORT" \
     "--dashboard-host=${DASHBOARD_HOST:-127.0.0.1}" "--dashboard-port=$DASHBOARD_PORT"
   deadline=$((SECONDS + JOIN_SECONDS))
-  until head_answers || ((SECONDS >= deadline)); do sleep 1; done
+  until head_answers; do
+    if ((SECONDS >= deadline)) || ! kill -0 "$ray_pid" 2>/dev/null; then
+      tail -n 20 "$log" >&2
+      fail "the head did not start; the lines above say why"
+    fi
+    sleep 1
+  done
   "$VENV/bin/python" -W ignore -m openrlhf_prefix.runtime.join "$head_ip:$RAY_PORT" "$NODES" "$JOIN_SECONDS" || {
     code=$?
     tail -n 20 "$log" >&2

@@ -49,14 +49,24 @@ def test_an_environment_that_was_not_set_up_is_named(tmp_path):
         assert refused.returncode == 2 and "run scripts/setup.sh" in refused.stderr
 
 
-def test_a_worker_gives_up_at_its_deadline(tmp_path):
-    """Nothing listens on port 1; two seconds are the deadline."""
+@pytest.fixture
+def broken(tmp_path) -> dict[str, str]:
+    """A `ray` that dies at once, and a port on which nothing listens."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/ray").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "bin/ray").write_text("#!/bin/sh\necho no luck\nexit 9\n")
     (tmp_path / "bin/ray").chmod(0o755)
-    place = {"NODES": "2", "NODE_RANK": "1", "HEAD_ADDRESS": "127.0.0.1", "RAY_PORT": "1", "JOIN_SECONDS": "2"}
-    refused = run("train_multi_node.sh", VENV=str(tmp_path), **place)
+    return {"VENV": str(tmp_path), "NODES": "2", "HEAD_ADDRESS": "127.0.0.1", "RAY_PORT": "1"}
+
+
+def test_a_worker_gives_up_at_its_deadline(broken):
+    refused = run("train_multi_node.sh", **broken, NODE_RANK="1", JOIN_SECONDS="2")
     assert refused.returncode == 2 and "127.0.0.1:1 did not answer within 2 s" in refused.stderr
+
+
+def test_a_head_that_does_not_start_is_told_at_once(broken):
+    """Long before its deadline (`run` waits for 60 seconds), with what Ray said."""
+    refused = run("train_multi_node.sh", **broken, NODE_RANK="0", JOIN_SECONDS="600")
+    assert refused.returncode == 2 and refused.stderr.startswith("no luck") and "did not start" in refused.stderr
 
 
 def test_the_rayjob_has_the_gpus_that_its_recipe_asks_for():
