@@ -7,7 +7,6 @@ Runs in the controller on the whole rollout batch, so that neither groups nor th
 are split into micro-batches or over ranks. The rows then leave in the order in which the ranks train on them.
 """
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -24,11 +23,11 @@ from openrlhf_prefix.algorithm.sampler import request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.derived import data_parallel_ranks
 from openrlhf_prefix.errors import RunStopped
-from openrlhf_prefix.reward.math import REASONS
 from openrlhf_prefix.runtime.actor import ActorForward
 from openrlhf_prefix.runtime.actor_trainer import prefix_mask_of
 from openrlhf_prefix.runtime.batches import blank, deal, shuffled
 from openrlhf_prefix.runtime.rescue import Rescue
+from openrlhf_prefix.runtime.rollout_metrics import rollout_metrics, sampled_kl
 
 
 class PrefixExperienceMaker(RemoteExperienceMaker):
@@ -88,7 +87,10 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             experience.returns = experience.advantages.clone()
             experience.info["return"] = advantages.continuation.flatten()[rows]
             experience.info["prefix_advantage"] = advantages.prefix.flatten()[rows]
-        self._measure(experiences, raw, prefix_masks, selected)
+        known = torch.cat([self._known(experience).squeeze(-1) for experience in experiences])
+        self.metrics = rollout_metrics(experiences, self._entropies, raw, known, prefix_masks, selected)
+        if self.initial_model_group is not None and not self.args.algo.kl.use_loss:
+            self.metrics["kl"] = sampled_kl(experiences)
         for experience in experiences:
             experience.kl = None
         self.last_batch = experiences
@@ -176,62 +178,6 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         parts = kept.split([len(mask) for mask in prefix_masks])
         return [part[:, : mask.shape[1]] for part, mask in zip(parts, prefix_masks, strict=True)]
 
-    def _measure(
-        self,
-        experiences: list[Experience],
-        raw_rewards: torch.Tensor,
-        prefix_masks: list[torch.Tensor],
-        selected: list[torch.Tensor],
-    ) -> None:
-        """Metrics of the batch, before the update. What is called rollout/... is over sampled tokens alone."""
-        prefix = torch.cat([mask.flatten() for mask in prefix_masks])
-        action = torch.cat([experience.action_mask.flatten() for experience in experiences]).bool()
-        sampled = action & ~prefix
-        entropy = torch.cat([entropy.flatten() for entropy in self._entropies])
-        nll = -torch.cat([experience.action_log_probs.flatten() for experience in experiences])
-        kept = torch.cat([mask.flatten() for mask in selected])
-
-        def rows(name: str) -> torch.Tensor:
-            return torch.cat([experience.info[name].flatten() for experience in experiences]).float()
-
-        lengths, ratios, failed = rows("prefix_length"), rows("prefix_ratio"), rows("reward_failed").bool()
-        responses = torch.cat([experience.response_length for experience in experiences]).float()
-        truncated = torch.cat([experience.truncated for experience in experiences]).float()
-        known = torch.cat([self._known(experience).squeeze(-1) for experience in experiences])
-        prefixed, rewards = lengths > 0, raw_rewards[known]
-        self.metrics = {
-            "reward": _mean(rewards),
-            "reward/plain": _mean(raw_rewards[known & ~prefixed]),
-            "reward/prefixed": _mean(raw_rewards[known & prefixed]),
-            "reward/failed": float(failed.sum()),
-            "rollout/reward_mean": _mean(rewards),
-            "rollout/reward_std": rewards.std().item() if len(rewards) > 1 else None,
-            "rollout/response_length_mean": _mean((responses - lengths)[responses > lengths]),
-            "rollout/truncated_rate": _mean(truncated[responses > lengths]),
-            "rollout/num_samples": float(len(raw_rewards)),
-            "rollout/tokens_generated": float(sampled.sum()),
-            "rollout/equal_groups": _mean((rows("group_reward_std") == 0).float()),
-            "rollout/entropy": _mean(entropy[sampled]),
-            "rollout/nll": _mean(nll[sampled]),
-            "prefix/rows": float(prefixed.sum()),
-            "prefix/ratio": _mean(ratios[prefixed]),
-            "prefix/length": _mean(lengths[prefixed]),
-            "prefix/kept": _mean(kept[prefix].float()),
-            "prefix/entropy": _mean(entropy[prefix]),
-            "prefix/nll": _mean(nll[prefix]),
-            **reward_by_ratio(raw_rewards[known & prefixed], ratios[known & prefixed]),
-            **{name: _mean_of_known(rows(name)) for name in experiences[0].info if name not in OWN},
-        }
-        if experiences[0].rollout_log_probs is not None:
-            engine = torch.cat([experience.rollout_log_probs.flatten() for experience in experiences])
-            self.metrics["rollout/log_prob_difference"] = _mean((engine + nll)[sampled].abs())
-        if self.initial_model_group is not None and not self.args.algo.kl.use_loss:
-            kl = torch.cat([experience.kl.flatten() for experience in experiences])
-            self.metrics["kl"] = _mean(kl[sampled])
-        if "verdict" in experiences[0].info:
-            counts = Counter(REASONS[int(index)] for index in rows("verdict"))
-            self.metrics |= {f"verifier/{reason}": float(counts[reason]) for reason in REASONS}
-
     def _trained_tokens(self, rows: list[Experience]) -> float:
         """Action tokens that have a gradient: an advantage, or an imitation term that asks for none."""
         imitated = self.args.hybrid.imitation not in (POLICY, "luffy")
@@ -243,41 +189,9 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         )
 
 
-# What the rows carry for ourselves; everything else in `info` is a metric of upstream or of the user's reward.
-OWN = {
-    "prefix_length",
-    "prefix_ratio",
-    "prefix_advantage",
-    "reward_failed",
-    "row_entropy",
-    "verdict",
-    "reward",
-    "kl",
-    "logprobs_diff",
-}
-RATIO_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-def reward_by_ratio(rewards: torch.Tensor, ratios: torch.Tensor) -> dict[str, float | None]:
-    """Mean reward of prefixed rows by how much of the demonstration they were given; both (N,)."""
-    buckets = torch.bucketize(ratios, torch.tensor(RATIO_EDGES[1:-1]), right=True)
-    edges = zip(RATIO_EDGES, RATIO_EDGES[1:], strict=False)
-    return {f"prefix/reward_{low:g}_{high:g}": _mean(rewards[buckets == n]) for n, (low, high) in enumerate(edges)}
-
-
 def _spread(rewards: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """(G,) standard deviation of the valid rewards of each group; 0 where there are fewer than two."""
     count = valid.sum(-1)
     mean = (rewards * valid).sum(-1) / count.clamp(min=1)
     squares = ((rewards - mean.unsqueeze(-1)).square() * valid).sum(-1)
     return (squares / (count - 1).clamp(min=1)).sqrt()
-
-
-def _mean(values: torch.Tensor) -> float | None:
-    """Mean of the values, None where there are none: an absent measurement is not a zero."""
-    return values.mean().item() if values.numel() else None
-
-
-def _mean_of_known(values: torch.Tensor) -> float | None:
-    """Mean without the NaN of rows that brought no such metric."""
-    return _mean(values[~values.isnan()])

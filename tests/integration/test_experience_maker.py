@@ -17,7 +17,8 @@ from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings  # noqa: E402
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule  # noqa: E402
 from openrlhf_prefix.errors import RunStopped  # noqa: E402
-from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker, reward_by_ratio  # noqa: E402
+from openrlhf_prefix.runtime.experience_maker import PrefixExperienceMaker  # noqa: E402
+from openrlhf_prefix.runtime.rollout_metrics import reward_by_ratio  # noqa: E402
 
 GROUP, LENGTH = 4, 12
 REWARDS = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
