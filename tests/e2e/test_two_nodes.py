@@ -18,11 +18,17 @@ def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
 
 
+def remove() -> None:
+    for name in NAMES:
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def machines():
     """Two namespaces joined by a cable, `cl0` at both ends."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         pytest.skip("network namespaces need iproute2 and root")
+    remove()  # what a killed test run left
     try:
         for name in NAMES:
             ip("netns", "add", name)
@@ -35,8 +41,7 @@ def machines():
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no network namespaces here: {error.stderr}")
     finally:
-        for name in NAMES:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+        remove()
 
 
 def start(rank: int, *flags: object, **changed: str) -> subprocess.Popen:
