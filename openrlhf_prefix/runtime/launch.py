@@ -130,7 +130,9 @@ def start_ray(args: SimpleNamespace) -> None:
     chosen.install()
     if not args.run.verbose:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    options: dict[str, Any] = {} if running else {"include_dashboard": False, **chosen.ray_options(gpus_needed(args))}
+    options: dict[str, Any] = {}
+    if not running:  # "local": never that of somebody else who happens to have one on this machine
+        options = {"address": "local", "include_dashboard": False, **chosen.ray_options(gpus_needed(args))}
     ray.init(
         **options,
         log_to_driver=args.run.verbose,
