@@ -26,7 +26,7 @@ class Runner:
     def run(self, jobs: Sequence[Job]) -> None:
         """Runs the jobs that are not finished yet. One that fails has a line of its own and ends no other."""
         waiting = [job for job in jobs if job.run.name not in self.results.finished()]
-        processes = Processes()
+        processes = Processes(self.at_once)
         pool = ThreadPoolExecutor(self.at_once)
         try:
             for future in as_completed([pool.submit(self._line, job, processes) for job in waiting]):

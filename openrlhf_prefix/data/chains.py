@@ -45,7 +45,12 @@ class Problem(NamedTuple):
     @property
     def demonstration(self) -> str:
         lines = [f"{value}{symbol}{digit}={result}" for value, symbol, digit, result in self.steps]
-        return "\n".join([*lines, f"\\boxed{{{self.answer}}}"])
+        return "\n".join([*lines, self.guess])
+
+    @property
+    def guess(self) -> str:
+        """The answer without the work."""
+        return f"\\boxed{{{self.answer}}}"
 
 
 def draw_problem(rng: Random, min_operations: int, max_operations: int) -> Problem:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from openrlhf_prefix.data.tasks import Family
 
-MODULUS = 23
+MODULUS = 10
 INSTRUCTION = f"Products first, modulo {MODULUS}: "
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
@@ -55,6 +55,11 @@ class Problem(NamedTuple):
         lines = [f"{left}{symbol}{right}={result}" for left, symbol, right, result in self.steps]
         return "\n".join([*lines, f"\\boxed{{{self.answer}}}"])
 
+    @property
+    def guess(self) -> str:
+        """A bare number: the verifier reads nothing outside a box."""
+        return self.answer
+
 
 def draw_problem(rng: Random, min_operations: int, max_operations: int) -> Problem:
     """One problem with a product and a sum; its number of operations is uniform over the bounds, both included."""
@@ -72,4 +77,4 @@ def existing(min_operations: int, max_operations: int) -> int:
     return sum(10 ** (count + 1) * (3**count - 2**count - 1) for count in range(min_operations, max_operations + 1))
 
 
-FAMILY = Family("precedence", 1, INSTRUCTION, (3, 5), draw_problem, existing)
+FAMILY = Family("precedence", 1, INSTRUCTION, (4, 6), draw_problem, existing)

@@ -34,6 +34,9 @@ class Problem(Protocol):
     @property
     def demonstration(self) -> str: ...
 
+    @property
+    def guess(self) -> str: ...  # what the base model writes by habit
+
 
 @dataclass(frozen=True)
 class Family:

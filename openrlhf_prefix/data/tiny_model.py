@@ -153,8 +153,8 @@ def _warm_up(
         share = recipe.late_guesses if step >= last else recipe.guesses
         examples = []
         for problem in (next(problems) for _ in range(recipe.batch_size)):
-            guess = f"\\boxed{{{problem.answer}}}"
-            examples.append((problem.prompt, guess if rng.random() < share else problem.demonstration))
+            response = problem.guess if rng.random() < share else problem.demonstration
+            examples.append((problem.prompt, response))
         ids, labels = _encode(tokenizer, examples)
         logits = model(input_ids=ids).logits[:, :-1]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)

@@ -87,7 +87,7 @@ class CpuPlatform(CudaPlatform):
         threads = max(1, (os.cpu_count() or 1) // max(engines, ranks))
         return {
             VARIABLE: self.name,
-            "OMP_NUM_THREADS": str(threads),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
             **self.engine_environment(),
         }
 

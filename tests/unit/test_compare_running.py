@@ -59,7 +59,7 @@ def job(folder: Path, method: str, seed: int, settings: str = "s") -> Job:
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Stack:
     made = Stack()
-    monkeypatch.setattr(running, "Processes", lambda: made)
+    monkeypatch.setattr(running, "Processes", lambda at_once: made)
     return made
 
 
@@ -149,6 +149,18 @@ def test_a_command_that_hangs_is_ended(tmp_path: Path, script: Path) -> None:
     with pytest.raises(CommandFailed, match="evaluate took more than 0.01 minutes"):
         Processes().run(["evaluate"], tmp_path / "a.log", 0.6)
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(("given", "at_once", "seen"), [(None, 1, None), (None, 10**6, "1"), ("3", 10**6, "3")])
+def test_commands_at_once_share_the_cores(
+    tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, at_once: int, seen: str | None
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    script.write_text("import os; print(os.environ.get('OMP_NUM_THREADS'))")
+    Processes(at_once).run(["train"], tmp_path / "a.log", 60)
+    assert (tmp_path / "a.log").read_text() == f"{seen}\n"
 
 
 def test_nothing_starts_after_a_stop(tmp_path: Path, script: Path) -> None:
