@@ -54,7 +54,6 @@ class Engines:
         self.handles, self.args = handles, args
         self.rejoin, self.watch = rejoin, watch
         self.deaths = 0  # in the present step
-        self.replaced = 0  # in the whole run
         self.lost: EngineLost | None = None
         self._groups: dict[Any, _Group] = {}
         self._heard = time.time()  # when a group was last sent or answered
@@ -138,7 +137,6 @@ class Engines:
         if not dead:
             return dead
         self.deaths += len(dead)
-        self.replaced += len(dead)
         if self.deaths > DEATHS_PER_STEP:
             raise EngineLost(f"{self.deaths} engines died within one step: see Ray's logs for what killed them")
         for index in dead:

@@ -94,10 +94,18 @@ def cluster(args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]]
         with Display(args.run.board), driver_prints(args), sigterm_to(args.run.board):
             yield
     except ray.exceptions.RayActorError as death:
-        what = str(death).strip().splitlines()[0]
-        raise RunStopped(f"{what} The same command with --ckpt.load_enable goes on after the last save") from death
+        raise RunStopped(died(args, str(getattr(death, "cause", death)))) from death
     finally:
         ray.shutdown()
+
+
+def died(args: SimpleNamespace, report: str) -> str:
+    """The sentence about a dead part of the run; Ray's own report goes into the run folder."""
+    with (Path(args.run.dir) / "driver.log").open("a", encoding="utf-8") as log:
+        log.write(f"{report}\n")
+    names = [line.split(":", 1)[1].strip() for line in report.splitlines() if line.strip().startswith("class_name:")]
+    who = f"{names[0]} died" if names else "a part of the run died"
+    return f"{who} (see driver.log). The same command with --ckpt.load_enable goes on after the last save"
 
 
 @contextmanager

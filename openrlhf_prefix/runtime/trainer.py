@@ -180,6 +180,9 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self, global_step: int, logs_dict: dict | None = None, client_states: Any = None
     ) -> None:
         metrics = {key: value for key, value in (logs_dict or {}).items() if isinstance(value, (int, float))}
+        if self.engines.deaths:
+            metrics["engines_replaced"] = float(self.engines.deaths)
+            self.show(f"replaced {self.engines.deaths} engine(s) that died", global_step)
         self.folder.append("metrics", [{"step": global_step, **metrics}])
         kept = self.args.run.rollout_groups
         size = self.args.rollout.n_samples_per_prompt

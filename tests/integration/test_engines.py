@@ -115,7 +115,7 @@ def test_what_a_dead_engine_had_not_answered_is_asked_again_after_it_has_the_wei
     assert world.engines.get(second) == ["row of b"] and world.engines.get(third) == ["row of c"]
     again = [("generate_group", 0, ["b"]), ("generate_group", 0, ["c"])]
     assert world.events == [*killed, ("configure", 0), ("rejoin", True), *again]
-    assert world.engines.deaths == world.engines.replaced == 1
+    assert world.engines.deaths == 1
 
 
 def test_before_a_sync_dead_engines_are_replaced_without_a_sync_of_their_own(world) -> None:
