@@ -203,7 +203,7 @@ def _names_one(names: str, interfaces: list[str]) -> bool:
 
 
 def table(rows: list[tuple[dict, Facts]]) -> str:
-    lines = [f"{'node':<18}{'GPUs':>5}{'CPUs':>6}{'disk GiB':>10}  {'python':<9}{'torch':<9}{'vllm, nccl over':<20}"]
+    lines = [f"{'node':<18}{'GPUs':>5}{'CPUs':>6}{'disk GiB':>10}  {'python':<9}{'torch':<9}{'network':<20}"]
     for node, found in rows:
         resources = node["Resources"]
         over = ",".join(dict.fromkeys(found.wanted_interfaces.values())) or f"{found.address}'s"
