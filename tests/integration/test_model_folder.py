@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from openrlhf_prefix.config import nested
+from openrlhf_prefix.data.chains import INSTRUCTION
 from openrlhf_prefix.data.tiny_model import WarmUp, make_tokenizer, make_untrained_model
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.runtime.model_folder import changed, prepare_model
@@ -35,7 +36,7 @@ def flags(model: Path, run_dir: Path, **given: object):
 def source(tmp_path_factory) -> Path:
     """The embedded model without its warm-up: rope_theta 10000, 512 positions."""
     folder = tmp_path_factory.mktemp("source")
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(INSTRUCTION)
     make_untrained_model(tokenizer, WarmUp()).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -98,7 +98,7 @@ def test_static_items_are_what_a_deepspeed_engine_holds(size, ranks, tmp_path):
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(Qwen2Config(**SMALL))
     if size == "embedded":
-        model = make_untrained_model(make_tokenizer(), WarmUp())
+        model = make_untrained_model(make_tokenizer(INSTRUCTION), WarmUp())
     model.save_pretrained(tmp_path / "model")
     with socket.socket() as sock:
         sock.bind(("", 0))
