@@ -1,12 +1,12 @@
-"""The harder embedded task: single-digit operations with the usual precedence, modulo 23.
+"""The harder embedded task: single-digit operations with the usual precedence, modulo 10.
 
-    prompt          Products first, modulo 23: 7+4*3-8*2
-    demonstration   4*3=12 / 8*2=16 / 7+12=19 / 19-16=3 / \\boxed{3}    (all products, then sums from left to right)
+    prompt          Products first, modulo 10: 7+4*3-8*2
+    demonstration   4*3=2 / 8*2=6 / 7+2=9 / 9-6=3 / \\boxed{3}    (all products, then sums from left to right)
     answer          3
 
-Guessing is right about one time in twenty, and the steps are not in the order of the text: a policy that never writes
-them has next to nothing to reinforce, while a demonstration shows the way. Every problem has a product and a sum, so
-that the order matters.
+The steps are not in the order of the text, and the base model's habit is a bare number, which the verifier does not
+read: a policy that never writes the steps has next to nothing to reinforce, while a demonstration shows the way.
+Every problem has a product and a sum, so that the order matters.
 """
 
 import operator
@@ -77,4 +77,4 @@ def existing(min_operations: int, max_operations: int) -> int:
     return sum(10 ** (count + 1) * (3**count - 2**count - 1) for count in range(min_operations, max_operations + 1))
 
 
-FAMILY = Family("precedence", 1, INSTRUCTION, (4, 6), draw_problem, existing)
+FAMILY = Family("precedence", 1, INSTRUCTION, (3, 5), draw_problem, existing)

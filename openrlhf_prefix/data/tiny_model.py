@@ -1,7 +1,7 @@
 """The embedded base model: a Qwen2 of 0.9M parameters that can work through a problem but rarely does.
 
 It is warmed up on fresh problems of its task in two styles of answer: worked (the steps, then the boxed answer) and
-guessed (the boxed answer at once). The first part of the warm-up is mostly worked, which is the harder to learn; the
+guessed (the answer at once). The first part of the warm-up is mostly worked, which is the harder to learn; the
 last part is nearly all guesses, so that sampling at temperature 1 seldom starts with a step. The base is thus weak
 for a reason that reinforcement learning can repair: the ability is there, the habit is not.
 
@@ -60,7 +60,8 @@ class WarmUp:
     initializer_range: float = 0.08  # Qwen2's 0.02 is meant for wider models and starts slowly here
 
 
-DEFAULT = WarmUp()
+# Products before sums take longer to learn than a chain; the habit is stronger there, so that work is seldom tried.
+RECIPES = {"chains": WarmUp(), "precedence": WarmUp(steps=720, late_guesses=0.99)}
 
 
 def make_tokenizer(instruction: str) -> Qwen2Tokenizer:
@@ -183,7 +184,7 @@ def make_model(
     directory: str | Path,
     task_directory: str | Path | None = None,
     seed: int = 0,
-    recipe: WarmUp = DEFAULT,
+    recipe: WarmUp | None = None,
     progress: bool = True,
 ) -> Path:
     """Make the base model in `directory`, unless this very model is there already; return the directory.
@@ -193,6 +194,7 @@ def make_model(
     """
     directory = Path(directory)
     family, excluded, bounds = _exclusions(Path(task_directory) if task_directory else None)
+    recipe = recipe or RECIPES[family.name]
     digest = hashlib.sha256("\n".join(sorted(excluded)).encode("ascii")).hexdigest()
     manifest = {"version": VERSION, "seed": seed, "operations": list(bounds), "excluded": digest, **asdict(recipe)}
     path = directory / MANIFEST

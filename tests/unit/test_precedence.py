@@ -16,15 +16,16 @@ def drawn(count: int = 300) -> list[Problem]:
 
 
 def test_a_problem_worked_by_hand() -> None:
-    """4*3 = 12 and 8*2 = 16, then 7+12 = 19 and 19-16 = 3. From left to right it would be (33-8)*2 = 50 -> 4."""
+    """4*3 = 12 -> 2 and 8*2 = 16 -> 6, then 7+2 = 9 and 9-6 = 3. From left to right: (33-8)*2 = 50 -> 0."""
     problem = Problem(7, (("+", 4), ("*", 3), ("-", 8), ("*", 2)))
-    assert problem.prompt == "Products first, modulo 23: 7+4*3-8*2"
-    assert problem.demonstration == "4*3=12\n8*2=16\n7+12=19\n19-16=3\n\\boxed{3}" and problem.answer == "3"
+    assert problem.prompt == "Products first, modulo 10: 7+4*3-8*2" and problem.answer == problem.guess == "3"
+    assert problem.demonstration == "4*3=2\n8*2=6\n7+2=9\n9-6=3\n\\boxed{3}"
 
 
-def test_products_in_a_row_and_results_beyond_the_modulus_by_hand() -> None:
-    """2*9*5: 18, then 90 = 3 * 23 + 21; 1-21 = -20 -> 3."""
-    assert Problem(1, (("-", 2), ("*", 9), ("*", 5))).demonstration == "2*9=18\n18*5=21\n1-21=3\n\\boxed{3}"
+def test_products_in_a_row_and_negative_results_by_hand() -> None:
+    """2*9*5: 18 -> 8, then 40 -> 0; 1-0 = 1, 1-4 = -3 -> 7."""
+    problem = Problem(1, (("-", 2), ("*", 9), ("*", 5), ("-", 4)))
+    assert problem.demonstration == "2*9=8\n8*5=0\n1-0=1\n1-4=7\n\\boxed{7}"
 
 
 def test_answers_agree_with_pythons_own_precedence() -> None:
