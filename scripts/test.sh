@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Sets up and runs all tests; further arguments go to pytest: bash scripts/test.sh tests/unit -k sampler
+# LONG=1 runs the tests of many minutes, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh

@@ -14,6 +14,16 @@ SECONDS = 420  # of one command; a hung run fails here with its output
 PYTHON = [sys.executable, "-W", "ignore", "-m", "openrlhf_prefix.cli"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: minutes by itself; LONG=1 bash scripts/test.sh runs it too")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("long") and not os.environ.get("LONG"):
+            item.add_marker(pytest.mark.skip(reason="long: LONG=1 runs it"))
+
+
 class Trained:
     """A finished command and its run folder."""
 

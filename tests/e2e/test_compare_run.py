@@ -7,6 +7,8 @@ import pytest
 import yaml
 from conftest import ROOT, run
 
+pytestmark = pytest.mark.long
+
 TASK = ".cache/quickstart/task"
 COMPARISON = {
     "train": "configs/quickstart.yaml",
