@@ -94,14 +94,14 @@ def controller() -> Any:
     class EveryPreset(PrefixController):
         def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate: Any) -> None:
             self.every, strategy.args.run.every = strategy.args.run.every, None
-            self.parts = (pretrain, strategy, groups, generate)
+            self.made_from = (pretrain, strategy, groups, generate)
             every, board = self.every, strategy.args.run.board
             kept = every["rft"].run.problems = strategy.args.run.problems
             super().__init__(pretrain, strategy, *groups, **generate)
             every["rft"].run.problems, every["rft"].run.board = kept, board
 
         def fit(self, global_step: int = 0) -> None:
-            pretrain, strategy, groups, generate = self.parts
+            pretrain, strategy, groups, generate = self.made_from
             for args in self.every.values():
                 strategy.args = args
                 retuned = [actor.__ray_call__.remote(retune, args) for actor in self.actor_model_group._actor_handlers]
