@@ -37,6 +37,7 @@ def machines():
         for name, address in zip(NAMES, (HEAD, WORKER), strict=True):
             ip("-n", name, "addr", "add", f"{address}/24", "dev", "cl0")
             ip("-n", name, "link", "set", "cl0", "up")
+            ip("-n", name, "route", "add", "default", "dev", "cl0")  # by which a process finds its own address
         yield
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no network namespaces here: {error.stderr}")
