@@ -38,12 +38,13 @@ def run(plan: Plan, folder: Path, config: Path, at_once: int) -> None:
     runs = folder / "runs"
     results = Results(folder)
     jobs = check_jobs(plan, runs)
-    for job in jobs:
-        results.check_settings(job.run.name, job.settings)
+    results.check_settings(jobs)
     runs.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(config, folder / "compare.yaml")
     runner = Runner(plan, results, at_once)
-    print(f"{sum(runner.planned.values())} runs, {len(results.finished())} of them finished, in {folder}", flush=True)
+    print(
+        f"{sum(runner.planned.values())} runs, {sum(runner.ended.values())} of them finished, in {folder}", flush=True
+    )
     runner.run([job for job in jobs if job.run.stage != FINAL])
     chosen = {
         (task, method): choose_rate(plan, results.finished(), task, method)
@@ -51,7 +52,9 @@ def run(plan: Plan, folder: Path, config: Path, at_once: int) -> None:
         for method in plan.methods
     }
     final = [run for (task, method), lr in chosen.items() if lr is not None for run in plan.final(task, method, lr)]
-    runner.run([make_job(plan, run, runs) for run in final])
+    last = [make_job(plan, run, runs) for run in final]
+    results.check_settings(last)
+    runner.run(last)
     report(plan, results, folder)
     if left := missing(plan, results.finished()):
         raise RunStopped(f"{len(left)} runs have no result ({', '.join(left)}): {folder / 'table.md'} says why")

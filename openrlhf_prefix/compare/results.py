@@ -5,10 +5,11 @@ A run that failed has a line with its reason, and is tried again by the next cal
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from openrlhf_prefix.compare.commands import Job
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.report.run_folder import RunFolder
 
@@ -42,14 +43,16 @@ class Results:
     def failed(self) -> dict[str, Line]:
         return {name: line for name, line in self.lines.items() if "failed" in line}
 
-    def check_settings(self, name: str, digest: str) -> None:
-        """UserError where the run is there already with other settings: its line would stand for another run."""
-        line = self.lines.get(name)
-        if line is not None and "failed" not in line and line["settings"] != digest:
-            raise UserError(
-                f"{self.path} holds {name} with other settings than this file gives it: choose another --folder, or "
-                "remove its line and its run folder"
-            )
+    def check_settings(self, jobs: Iterable[Job]) -> None:
+        """UserError where a finished run had other settings than it has now: its line would stand for another run."""
+        finished = self.finished()
+        for job in jobs:
+            name = job.run.name
+            if name in finished and finished[name]["settings"] != job.settings:
+                raise UserError(
+                    f"{self.path} holds {name} with other settings than this file gives it: choose another --folder, "
+                    "or remove its line and its run folder"
+                )
 
 
 def training_line(folder: Path) -> Line:

@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from openrlhf_prefix.compare.commands import Job
+from openrlhf_prefix.compare.plan import Run
 from openrlhf_prefix.compare.results import Results, evaluation_line, training_line
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.report.run_folder import RunFolder
+
+
+def job(method: str, settings: str) -> Job:
+    return Job(Run("final", "t", method, 1e-4, 1), Path("runs"), None, None, settings, 1)
 
 
 def test_lines_are_found_again_and_a_half_written_one_is_dropped(tmp_path: Path) -> None:
@@ -36,12 +42,11 @@ def test_the_last_line_of_a_run_counts(tmp_path: Path) -> None:
 
 def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path: Path) -> None:
     results = Results(tmp_path)
-    results.add({"run": "a", "settings": "old"})
-    results.add({"run": "b", "settings": "old", "failed": "x"})
-    results.check_settings("a", "old")
-    results.check_settings("b", "new")  # it will be run again anyway
-    with pytest.raises(UserError, match="holds a with other settings .* choose another --folder"):
-        results.check_settings("a", "new")
+    results.add({"run": job("a", "old").run.name, "settings": "old"})
+    results.add({"run": job("b", "old").run.name, "settings": "old", "failed": "x"})
+    results.check_settings([job("a", "old"), job("b", "new"), job("c", "new")])  # b will be run again anyway
+    with pytest.raises(UserError, match="holds .*a.* with other settings .* choose another --folder"):
+        results.check_settings([job("b", "new"), job("a", "new")])
 
 
 def test_a_trainings_line_adds_up_its_steps(tmp_path: Path) -> None:
