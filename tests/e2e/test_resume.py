@@ -80,6 +80,7 @@ def test_with_its_newest_checkpoint_damaged_it_goes_on_from_the_one_before_to_th
     ]
 
 
+@pytest.mark.long
 def test_what_was_learnt_about_problems_goes_on_too(embedded, tmp_path):
     """One supervised step, then three visits of the same 16 problems, whose prefix lengths follow their rewards."""
     folder = tmp_path / "run"
