@@ -18,7 +18,7 @@ def folder(embedded, tmp_path_factory) -> Path:
     made = tmp_path_factory.mktemp("every")
     command = [sys.executable, "-W", "ignore", "tests/e2e/every_preset.py", str(made)]
     done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3 * SECONDS
     )
     assert done.returncode == 0, done.stdout
     return made
