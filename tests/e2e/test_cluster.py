@@ -55,13 +55,15 @@ def test_more_gpus_than_the_cluster_has_are_refused(cluster, embedded, tmp_path)
 
 
 def submit(command: list[object], tries: int = 6) -> subprocess.CompletedProcess:
-    """`ray job submit`; on a slow machine the head answers before its agent is ready to take a job."""
+    """`ray job submit`; on a slow machine the head answers before its dashboard and agent are ready to take a job."""
     env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     for _ in range(tries):
         done = subprocess.run(
             command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
         )
-        if "No available agent to submit job" not in done.stdout:
+        if not any(
+            text in done.stdout for text in ("No available agent to submit job", "Failed to connect to Ray at")
+        ):
             break
         time.sleep(10)
     return done
