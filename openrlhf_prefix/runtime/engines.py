@@ -10,6 +10,8 @@ the same row, and the step goes on as if nothing had happened. A second death wi
 """
 
 import time
+import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from openrlhf_prefix.errors import EngineLost, RunStopped
 from openrlhf_prefix.runtime import deadlines
+from openrlhf_prefix.runtime.turns import Turn
 
 DEATHS = (RayActorError, EngineDeadError)  # of the actor, and of vLLM's process below it
 PING_SECONDS = 120.0  # an engine that says nothing for so long counts as dead
@@ -31,9 +34,10 @@ DEATHS_PER_STEP = 1
 
 @dataclass
 class _Group:
-    """What one engine was asked for: the arguments of generate_group, and the reference to its answer."""
+    """What one engine was asked for: turn and arguments of generate_group, and the reference to its answer."""
 
     engine: int
+    turn: Turn
     call: tuple[Any, ...]
     answer: Any
 
@@ -72,12 +76,25 @@ class Engines:
             self._recover()
             return ray.get([getattr(handle, calls).remote() for handle in self.handles])
 
-    def submit(self, engine: int, *call: Any) -> Any:
-        """Asks an engine for one group; returns a reference for wait() and get()."""
-        answer = self.handles[engine].generate_group.remote(*call)
-        self._groups[answer] = _Group(engine, call, answer)
+    def submit(self, groups: Sequence[tuple[int, list[Any]]], *options: Any) -> list[Any]:
+        """Asks for groups, each of the engine by its side, which starts on all of its own at once (turns.py).
+
+        Args:
+            groups: number of the engine and requests.
+            options: further arguments of generate_group.
+
+        Returns:
+            A reference per group, for wait() and get().
+        """
+        batch, sizes, places = uuid.uuid4().hex, Counter(engine for engine, _ in groups), Counter()
+        answers = []
+        for engine, requests in groups:
+            turn = Turn(batch, places[engine], sizes[engine])
+            places[engine] += 1
+            answers.append(self.handles[engine].generate_group.remote(turn, requests, *options))
+            self._groups[answers[-1]] = _Group(engine, turn, (requests, *options), answers[-1])
         self._heard = time.time()
-        return answer
+        return answers
 
     def wait(self, references: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
         """ray.wait, which looks around while it waits."""
@@ -115,7 +132,8 @@ class Engines:
         dead = self.revive(generating=True)
         for group in self._groups.values():
             if group.engine in dead and not self._answered(group.answer):
-                group.answer = self.handles[group.engine].generate_group.remote(*group.call)
+                group.turn = Turn(group.turn.batch, 0, 1)  # the others of its batch may have been answered
+                group.answer = self.handles[group.engine].generate_group.remote(group.turn, *group.call)
 
     def _answered(self, reference: Any) -> bool:
         try:

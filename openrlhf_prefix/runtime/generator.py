@@ -55,20 +55,19 @@ class PrefixSamplesGenerator(SamplesGenerator):
     def _dispatch_prompts_to_vllm(
         self, prompts: list[Problem], labels: list[str], *, images: Any = None, **generate_kwargs: Any
     ) -> list:
-        """Sends one group per problem to the engine with the fewest rows; returns Ray references."""
+        """Asks the engine with the fewest rows for one group per problem; returns Ray references."""
         rows = generate_kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
         evaluating = generate_kwargs.get("evaluating", False)
         params = self._sampling_params(generate_kwargs)
         heap = [(load, index) for index, load in enumerate(self.engines.loads())]
         heapq.heapify(heap)
-        references = []
+        groups = []
         for problem in prompts:
             self._position.setdefault(problem.id, len(self._position))
             load, index = heapq.heappop(heap)
             heapq.heappush(heap, (load + rows, index))
-            requests = [self._request(problem, slot, evaluating) for slot in range(rows)]
-            references.append(self.engines.submit(index, requests, params, generate_kwargs["max_len"]))
-        return references
+            groups.append((index, [self._request(problem, slot, evaluating) for slot in range(rows)]))
+        return self.engines.submit(groups, params, generate_kwargs["max_len"])
 
     def _sampling_params(self, generate_kwargs: dict[str, Any]) -> SamplingParams:
         return SamplingParams(

@@ -20,8 +20,10 @@ from openrlhf.utils.utils import get_tokenizer
 from openrlhf_prefix.runtime import platform
 from openrlhf_prefix.runtime.rewards import Reward, Sample, make_reward
 from openrlhf_prefix.runtime.seams import undecorated
+from openrlhf_prefix.runtime.turns import Turn, Turns
 from openrlhf_prefix.runtime.weight_check import EngineWeights
 
+CALLS = 1_000_000  # under way in one engine: a batch waits until it is whole, and no call is to wait behind it
 RESTARTS = 10  # of one engine in a run; without an end, one that crashes while it loads would be made for ever
 
 
@@ -100,6 +102,7 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         self.tokenizer = get_tokenizer(kwargs["model"], None, "left")
         await self.llm.collective_rpc("die_with_actor", args=(os.getpid(),))
         self.birth = uuid.uuid4().hex
+        self.turns = Turns(self)
 
     async def ping(self) -> str:
         """A name that changes when Ray makes this actor anew. Raises EngineDeadError once vLLM's process is dead."""
@@ -112,6 +115,10 @@ class PrefixRollout(undecorated(RolloutRayActor)):
             reward = make_reward(self.remote_url, reward_flags, verifier_flags)
             self.executor = PrefixExecutor(reward, self.tokenizer)
 
+    async def generate(self, *args: Any, **kwargs: Any) -> Any:
+        with self.turns.refusals():
+            return await super().generate(*args, **kwargs)
+
     async def shutdown(self) -> None:
         """Ends vLLM's engine process; Ray would kill this actor and leave that child behind."""
         self.llm.shutdown()
@@ -121,12 +128,13 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         return [EngineWeights(**fields) for fields in await self.llm.collective_rpc("weight_fingerprints")]
 
     async def generate_group(
-        self, requests: list[RolloutRequest], sampling_params: Any, max_length: int
+        self, turn: Turn, requests: list[RolloutRequest], sampling_params: Any, max_length: int
     ) -> list[dict]:
         """All rows of one group, in the order of the requests."""
         if self.agent:
             rows = [self._run_agent(request, sampling_params, max_length) for request in requests]
         else:
+            await self.turns.come(turn, sum(request.max_tokens > 0 for request in requests))
             rows = [self.executor.run(request, sampling_params, self) for request in requests]
         return await asyncio.gather(*rows)
 
@@ -144,4 +152,4 @@ class PrefixRollout(undecorated(RolloutRayActor)):
 
 
 # Ray makes a dead one anew, in its place and with the same arguments: the handle stays good, see engines.py.
-PrefixRolloutActor = ray.remote(max_restarts=RESTARTS)(PrefixRollout)
+PrefixRolloutActor = ray.remote(max_restarts=RESTARTS, max_concurrency=CALLS)(PrefixRollout)

@@ -25,6 +25,8 @@ SEAMS = [
     Seam("openrlhf.cli.train_ppo_ray", "PolicyModelActor", "replaced: trains with the hybrid loss"),
     Seam("openrlhf.cli.train_ppo_ray", "create_vllm_engines", "uses RolloutRayActor of its own module"),
     Seam("openrlhf.trainer.ray.vllm_engine", "RolloutRayActor", "replaced: continues prompt | prefix ids"),
+    Seam("openrlhf.trainer.ray.vllm_engine", "RolloutRayActor.generate", "extended: rows that vLLM refuses"),
+    Seam("vllm.v1.engine.async_llm", "AsyncLLM.pause_generation", "while it takes a batch in"),
     Seam("openrlhf.trainer.ppo_trainer", "PPOTrainer", "replaced: schedule step, evaluation, run folder"),
     Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer", "constructor and train_step of the controller"),
     Seam("openrlhf.trainer.ppo_utils.samples_generator", "SamplesGenerator._dispatch_prompts_to_vllm", "overridden"),

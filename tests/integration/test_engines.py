@@ -13,6 +13,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from openrlhf_prefix.errors import EngineLost, RunStopped
 from openrlhf_prefix.runtime import deadlines, engines
 from openrlhf_prefix.runtime.engines import Engines
+from openrlhf_prefix.runtime.turns import Turn
 
 
 class Answer:
@@ -35,7 +36,7 @@ class Engine:
 
     def _call(self, method: str, *call: Any) -> Answer:
         if method != "ping":
-            self.events.append((method, self.number, *call[:1] * (method == "generate_group")))
+            self.events.append((method, self.number, *call[:2] * (method == "generate_group")))
         if self.error and method == "ping" and self.comes_back:  # Ray brings it back after one refusal
             error, self.error, self.birth = self.error, None, self.birth + 1
             return Answer(error)
@@ -92,8 +93,10 @@ GONE = ActorUnavailableError("gone", None)
 def test_what_a_dead_engine_had_not_answered_is_asked_again_after_it_has_the_weights(world, error, killed) -> None:
     """Of three groups the first was answered; engine 1 goes on with its own. vLLM's process may die without its
     actor, which is then killed so that Ray makes both anew."""
-    first, second, third = (world.engines.submit(0, [name], "params", 64) for name in "abc")
-    other = world.engines.submit(1, ["d"], "params", 64)
+    groups = [(0, ["a"]), (1, ["d"]), (0, ["b"]), (0, ["c"])]
+    first, other, second, third = world.engines.submit(groups, "params", 64)
+    turns = [event[2] for event in world.events]
+    assert [turn[1:] for turn in turns] == [(0, 3), (0, 1), (1, 3), (2, 3)] and len({turn.batch for turn in turns}) == 1
     first.value = ["row of a"]
     world.pair[0].die(error)
     world.events.clear()
@@ -113,7 +116,8 @@ def test_what_a_dead_engine_had_not_answered_is_asked_again_after_it_has_the_wei
 
     world.engines.wait = answering
     assert world.engines.get(second) == ["row of b"] and world.engines.get(third) == ["row of c"]
-    again = [("generate_group", 0, ["b"]), ("generate_group", 0, ["c"])]
+    alone = Turn(turns[0].batch, 0, 1)  # "a" will not come again to make the three complete
+    again = [("generate_group", 0, alone, ["b"]), ("generate_group", 0, alone, ["c"])]
     assert world.events == [*killed, ("configure", 0), ("rejoin", True), *again]
     assert world.engines.deaths == 1
 
@@ -143,7 +147,7 @@ def test_a_second_death_in_one_step_ends_the_run_and_one_in_the_next_does_not(wo
 
 
 def test_an_error_that_is_no_death_is_raised(world) -> None:
-    answer = world.engines.submit(0, ["a"], "params", 64)
+    (answer,) = world.engines.submit([(0, ["a"])], "params", 64)
     answer.value = ValueError("a fault of ours")
     with pytest.raises(ValueError, match="a fault of ours"):
         world.engines.get(answer)
@@ -151,6 +155,6 @@ def test_an_error_that_is_no_death_is_raised(world) -> None:
 
 def test_engines_that_say_nothing_end_the_run_with_their_numbers(world, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(deadlines.VARIABLE, "0.01")
-    answers = [world.engines.submit(number, ["a"], "params", 64) for number in (1, 1)]
+    answers = world.engines.submit([(1, ["a"]), (1, ["b"])], "params", 64)
     with pytest.raises(RunStopped, match="no answer from engine 1 for 0 s"):
         world.engines.wait(answers, 1, 10.0)
