@@ -96,7 +96,10 @@ def test_what_a_dead_engine_had_not_answered_is_asked_again_after_it_has_the_wei
     groups = [(0, ["a"]), (1, ["d"]), (0, ["b"]), (0, ["c"])]
     first, other, second, third = world.engines.submit(groups, "params", 64)
     turns = [event[2] for event in world.events]
-    assert [turn[1:] for turn in turns] == [(0, 3), (0, 1), (1, 3), (2, 3)] and len({turn.batch for turn in turns}) == 1
+    assert len({turn.batch for turn in turns}) == 1
+    assert [turn[1:] for turn in turns] == [(0, 3), (0, 1), (1, 3), (2, 3)] and len(
+        {turn.batch for turn in turns}
+    ) == 1
     first.value = ["row of a"]
     world.pair[0].die(error)
     world.events.clear()
