@@ -2,6 +2,7 @@
 
     openrlhf-prefix export runs/x/checkpoints/_actor/global_step4 OUT
     openrlhf-prefix export runs/x OUT                     # of its newest complete checkpoint
+    openrlhf-prefix export runs/x OUT --adapter           # what LoRA trained, as PEFT and vLLM load it
 
 An export holds safetensors shards, config, generation config with every id that ends a response, tokenizer and chat
 template, and the tensor names of the model that training started from: with tied embeddings no second copy of them,
@@ -22,7 +23,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from peft import LoraConfig, TaskType
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
@@ -113,19 +117,51 @@ def write(state: Mapping[str, torch.Tensor], companions: Path, out: Path) -> Non
     Raises:
         RuntimeError: the tensor names would not be those of the source model.
     """
+    with _whole(out) as partial:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(companions))
+        names = json.loads((companions / NAMES).read_text(encoding="utf-8"))
+        model.save_pretrained(partial, state_dict=untied(dict(state), model, names), max_shard_size=SHARD)
+        for entry in companions.iterdir():
+            if entry.name not in (NAMES, "config.json"):
+                shutil.copy(entry, partial)
+        written = _header(partial)
+        if names is not None and written != set(names):
+            raise RuntimeError(f"tensors differ from those of the source model: {sorted(written ^ set(names))[:5]}")
+
+
+def write_adapter(state: Mapping[str, torch.Tensor], flags: Mapping[str, Any], out: Path) -> None:
+    """Writes what LoRA trained as a PEFT folder: it loads on top of the model that training started from.
+
+    Args:
+        state: tensors by the names of the model in training; all but the adapters are left out.
+        flags: dotted flags of the training.
+        out: is replaced where it exists.
+    """
+    adapters = lora.adapters(state)
+    layers = {name.rsplit(".lora_", 1)[0].removeprefix(lora.PREFIX) for name in adapters}
+    config = LoraConfig(
+        base_model_name_or_path=flags["actor.model_name_or_path"],
+        task_type=TaskType.CAUSAL_LM,
+        r=flags["ds.lora.rank"],
+        lora_alpha=flags["ds.lora.alpha"],
+        lora_dropout=flags["ds.lora.dropout"],
+        target_modules=sorted({layer.rsplit(".", 1)[-1] for layer in layers}),
+        inference_mode=True,
+    )
+    with _whole(out) as partial:
+        partial.mkdir()
+        config.save_pretrained(partial)
+        save_file(adapters, partial / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder under another name, which gets the name `out` once the block has filled it and it is on the disk."""
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(companions))
-    names = json.loads((companions / NAMES).read_text(encoding="utf-8"))
-    model.save_pretrained(partial, state_dict=untied(dict(state), model, names), max_shard_size=SHARD)
-    for entry in companions.iterdir():
-        if entry.name not in (NAMES, "config.json"):
-            shutil.copy(entry, partial)
-    written = _header(partial)
-    if names is not None and written != set(names):
-        raise RuntimeError(f"tensors differ from those of the source model: {sorted(written ^ set(names))[:5]}")
+    yield partial
     for name in manifest.files_of(partial):
         manifest.sync(partial / name)
     manifest.sync(partial)
@@ -147,8 +183,8 @@ def untied(
 
 
 def from_checkpoint(checkpoint: Path, facts: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that its run trains in; `facts` are those
-    of its manifest."""
+    """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that its run trains in and by the names of
+    its model, LoRA's beside the others; `facts` are those of its manifest."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     silence = io.StringIO()  # it reports every shard
@@ -158,30 +194,37 @@ def from_checkpoint(checkpoint: Path, facts: Mapping[str, Any]) -> dict[str, tor
     dtype, of_adapters = DTYPES[flags["ds.param_dtype"]], getattr(torch, facts.get("lora_dtype", "float32"))
     for name in list(lazy):
         state[name] = lazy.pop(name).contiguous().to(of_adapters if lora.is_adapter(name) else dtype)
-    rank = flags["ds.lora.rank"]
-    return lora.merge(state, flags["ds.lora.alpha"] / rank) if rank else state
+    return state
 
 
-def export(source: Path, out: Path) -> Path:
+def export(source: Path, out: Path, adapter: bool = False) -> Path:
     """Makes an export of a checkpoint; returns the checkpoint that was taken.
 
     Args:
         source: a checkpoint, a folder of them, or a run folder; of several the newest complete one is taken.
+        adapter: what LoRA trained, by itself; else it is merged.
 
     Raises:
-        UserError: there is no complete checkpoint, or `out` exists.
+        UserError: there is no complete checkpoint, it has no adapter, or `out` exists.
     """
     refuse_export_as_checkpoint(source)
     if out.exists():
         raise UserError(f"{out} exists already: give a folder that does not")
     checkpoint, facts = find(source)
-    if facts["flags"]["train.enable_ema"]:
+    flags = facts["flags"]
+    if adapter and not flags["ds.lora.rank"]:
+        raise UserError(f"{checkpoint} was not trained with LoRA (ds.lora.rank is 0): leave --adapter out")
+    if flags["train.enable_ema"]:
         print("these are the weights in training; their moving average is exported at the end of the run")
     state = from_checkpoint(checkpoint, facts)
     wrong = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if wrong:
         raise UserError(f"{checkpoint} holds weights that are not finite: {', '.join(wrong[:5])}")
-    write(state, checkpoint / COMPANIONS, out)
+    if adapter:
+        write_adapter(state, flags, out)
+    else:
+        merged = lora.merge(state, flags["ds.lora.alpha"] / flags["ds.lora.rank"]) if flags["ds.lora.rank"] else state
+        write(merged, checkpoint / COMPANIONS, out)
     return checkpoint
 
 
@@ -202,12 +245,15 @@ def find(source: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """export CHECKPOINT OUT."""
-    if len(argv) != 2 or argv[0].startswith("-"):
-        raise UserError("usage: openrlhf-prefix export CHECKPOINT OUT (a checkpoint or a run folder; a new folder)")
-    source, out = (Path(name).expanduser().absolute() for name in argv)
+    """export CHECKPOINT OUT [--adapter]."""
+    names = [word for word in argv if word != "--adapter"]
+    if len(names) != 2 or any(name.startswith("-") for name in names):
+        raise UserError(
+            "usage: openrlhf-prefix export CHECKPOINT OUT [--adapter] (a checkpoint or a run folder; a new folder)"
+        )
+    source, out = (Path(name).expanduser().absolute() for name in names)
     if not source.is_dir():
-        raise UserError(f"there is no folder {argv[0]!r} here ({Path.cwd()}): give a checkpoint or a run folder")
+        raise UserError(f"there is no folder {names[0]!r} here ({Path.cwd()}): give a checkpoint or a run folder")
     os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed would look for one, and say so
     disable_progress_bar()
-    print(f"exported {export(source, out)} to {out}")
+    print(f"exported {export(source, out, len(names) < len(argv))} to {out}")

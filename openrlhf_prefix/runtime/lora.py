@@ -28,6 +28,11 @@ def is_adapter(name: str) -> bool:
     return DOWN in name or UP in name
 
 
+def adapters(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The adapters alone, by the names that PEFT gives them in a file."""
+    return {name.replace(".default.", "."): tensor for name, tensor in sorted(state.items()) if is_adapter(name)}
+
+
 def merge(state: Mapping[str, torch.Tensor], scale: float) -> dict[str, torch.Tensor]:
     """Tensors by PEFT's names as the source model has them: adapters merged, in fp32, and rounded once."""
     merged = {}

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("openrlhf")
 
 import torch
+from peft import PeftConfig, PeftModel
 from policy_ranks import make_policy, make_source, run_ranks, train
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -108,6 +109,29 @@ def test_an_export_holds_the_tensors_of_its_source_and_loads(
     before = AutoModelForCausalLM.from_pretrained(source)
     projections = [each.model.layers[0].mlp.up_proj.weight for each in (model, before)]
     assert not torch.equal(*projections)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[-2:])
+def test_an_adapter_on_top_of_its_source_is_the_merged_export(runs: Path, tmp_path: Path, layout: tuple) -> None:
+    """PEFT merges in fp32 here; the export is that, rounded to bf16."""
+    export.main([str(run_of(runs, *layout)), str(tmp_path / "adapter"), "--adapter"])
+    source = AutoModelForCausalLM.from_pretrained(runs / f"tied_{layout[2]}", dtype=torch.bfloat16)
+    theirs = PeftModel.from_pretrained(source.float(), tmp_path / "adapter").merge_and_unload().state_dict()
+    ours = AutoModelForCausalLM.from_pretrained(run_of(runs, *layout) / "export").state_dict()
+    assert theirs.keys() == ours.keys()
+    for name, tensor in theirs.items():
+        assert torch.equal(tensor.bfloat16(), ours[name]), name
+    assert PeftConfig.from_pretrained(tmp_path / "adapter").base_model_name_or_path == str(runs / f"tied_{layout[2]}")
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+
+
+def test_what_has_no_adapter_is_not_exported_as_one(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not trained with LoRA \(ds.lora.rank is 0\): leave --adapter out"):
+        export.main([str(run_of(runs, *LAYOUTS[0])), str(tmp_path / "adapter"), "--adapter"])
+    assert not any(tmp_path.iterdir())
 
 
 def move_the_average(folder: Path) -> None:
