@@ -6,9 +6,11 @@ progress bar. Ray's own log forwarding would mix them with everything that the e
 
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError, RayActorError
 from tqdm import tqdm
 
 POLL_SECONDS = 0.3
@@ -58,9 +60,11 @@ class Display:
         self.bar.close()
 
     def _follow(self) -> None:
-        while not self.done.wait(POLL_SECONDS):
+        with suppress(RayActorError):  # the driver says who died
+            while not self.done.wait(POLL_SECONDS):
+                with suppress(GetTimeoutError):  # a busy machine: the lines wait on the board
+                    self._show()
             self._show()
-        self._show()
 
     def _show(self) -> None:
         for text, done, total in ray.get(self.board.take.remote(), timeout=60):

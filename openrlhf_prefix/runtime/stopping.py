@@ -11,11 +11,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
 from openrlhf_prefix.checkpoint.timing import must_stop
 from openrlhf_prefix.errors import RunPaused
@@ -66,7 +67,8 @@ def sigterm_to(board: Any) -> Iterator[None]:
     def forward() -> None:
         asked.wait()
         if not over:
-            ray.get(board.stop.remote(SIGTERM))
+            with suppress(RayActorError):  # the signal went to all processes: nothing can be saved
+                ray.get(board.stop.remote(SIGTERM))
 
     over = False
     thread = threading.Thread(target=forward, daemon=True)
