@@ -4,18 +4,21 @@ OpenRLHF calls ray.get without a time-out everywhere. In its modules below, and 
 stand-in whose `get` waits for --run.phase_seconds at the most and then raises RunStopped with the calling function
 (the phase) and the places of the missing answers in the list (the ranks or engines). All else of `ray` is passed on.
 
-One wait has no deadline: the driver's for the controller, which ends with the run; one that dies ends the wait.
+The driver waits for the controller as long as that shows signs of life: whenever the controller starts to wait itself,
+it tells the board (progress.py) for what.
 """
 
 import importlib
 import os
 import sys
+import time
 from typing import Any
 
 from openrlhf_prefix.errors import RunStopped
 
 VARIABLE = "OPENRLHF_PREFIX_PHASE_SECONDS"
 DEFAULT_SECONDS = 3600.0
+LOOK_SECONDS = 10.0  # between two looks at the board
 DRIVER = "openrlhf.cli.train_ppo_ray"
 MODULES = (
     DRIVER,
@@ -28,32 +31,57 @@ MODULES = (
     "openrlhf_prefix.runtime.doctor_controller",
     "openrlhf_prefix.runtime.engines",
     "openrlhf_prefix.runtime.resumable",
+    "openrlhf_prefix.runtime.stopping",
     "openrlhf_prefix.runtime.supervised",
     "openrlhf_prefix.runtime.trainer",
 )
 
 
 class RayWithDeadlines:
-    """`ray` for one upstream module."""
+    """`ray` for one module.
 
-    def __init__(self, seconds: float, one_is_endless: bool = False) -> None:
+    Args:
+        seconds: the deadline.
+        board: is told about every wait that begins; None in a process whose waits nobody looks at.
+        driver: single answers are the controller's, and are waited for while the board hears from it.
+    """
+
+    def __init__(self, seconds: float, board: Any = None, driver: bool = False) -> None:
         import ray  # not above: the driver names VARIABLE before it starts Ray
 
-        self.ray, self.seconds, self.one_is_endless = ray, seconds, one_is_endless
+        self.ray, self.seconds, self.board, self.driver = ray, seconds, board, driver
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.ray, name)
 
     def get(self, refs: Any, *, timeout: float | None = None) -> Any:
         """ray.get. Raises RunStopped where an answer is missing after `seconds`."""
-        endless = self.one_is_endless and not isinstance(refs, list)
-        if timeout is not None or endless:
+        if timeout is not None:
             return self.ray.get(refs, timeout=timeout)
+        if self.driver and not isinstance(refs, list):
+            return self._while_it_lives(refs)
+        phase = sys._getframe(1).f_code.co_name  # noqa: SLF001, the calling function
+        if self.board is not None:
+            self.board.begins.remote(phase)
         try:
             return self.ray.get(refs, timeout=self.seconds)
         except self.ray.exceptions.GetTimeoutError:
-            phase = sys._getframe(1).f_code.co_name  # noqa: SLF001, the calling function of upstream
             raise RunStopped(f"{phase}: {self._missing(refs)}") from None
+
+    def _while_it_lives(self, ref: Any) -> Any:
+        """The controller's answer, however long it takes."""
+        heard = time.monotonic()
+        while True:
+            try:
+                return self.ray.get(ref, timeout=LOOK_SECONDS)
+            except self.ray.exceptions.GetTimeoutError:
+                phase, silent = self.ray.get(self.board.last_sign.remote(), timeout=self.seconds)
+            heard = max(heard, time.monotonic() - silent)
+            if time.monotonic() - heard > self.seconds + LOOK_SECONDS:
+                raise RunStopped(
+                    f"{phase}: no sign of the controller for {silent:.0f} s: see the logs of Ray; "
+                    "--run.phase_seconds changes the deadline"
+                )
 
     def _missing(self, refs: Any) -> str:
         expected = list(dict.fromkeys(refs if isinstance(refs, list) else [refs]))
@@ -70,9 +98,9 @@ def phase_seconds() -> float:
     return float(os.environ.get(VARIABLE, DEFAULT_SECONDS))
 
 
-def install() -> None:
-    """Puts the stand-in into the modules that this process has loaded."""
+def install(board: Any = None) -> None:
+    """Puts the stand-in into the modules that this process has loaded; the driver and the controller give a board."""
     seconds = phase_seconds()
     for name in MODULES:
         if name in sys.modules:
-            importlib.import_module(name).ray = RayWithDeadlines(seconds, one_is_endless=name == DRIVER)
+            importlib.import_module(name).ray = RayWithDeadlines(seconds, board, driver=name == DRIVER)

@@ -92,7 +92,7 @@ def examine(args: SimpleNamespace) -> list[Finding]:
         from openrlhf_prefix.runtime.doctor_controller import DoctorTrainer  # imports OpenRLHF, once Ray is up
 
         try:
-            seams.wire(controller=DoctorTrainer)(args)
+            seams.wire(DoctorTrainer, args.run.board)(args)
         except Examined as done:
             return done.findings
     raise RuntimeError("the controller ended without an examination")

@@ -55,7 +55,7 @@ def train(resolved: Resolved) -> None:
     with cluster(args, problems):
         from openrlhf_prefix.runtime import seams
 
-        seams.wire()(args)
+        seams.wire(board=args.run.board)(args)
     print(summary_table(folder.summary()), flush=True)
 
 

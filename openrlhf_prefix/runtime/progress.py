@@ -6,6 +6,7 @@ progress bar. Ray's own log forwarding would mix them with everything that the e
 
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -19,11 +20,12 @@ FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} {elapsed}"
 
 @ray.remote(num_cpus=0)
 class Board:
-    """Lines that were not shown yet: (text, steps done, steps in all)."""
+    """Lines that were not shown yet, (text, steps done, steps in all), and what the controller is at."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, int, int]] = []
         self.reason: str | None = None
+        self.begins("start")
 
     def stop(self, reason: str) -> None:
         """Asks the controller to save and stop, see stopping.py."""
@@ -31,6 +33,14 @@ class Board:
 
     def stop_reason(self) -> str | None:
         return self.reason
+
+    def begins(self, phase: str) -> None:
+        """The controller starts to wait, in the function `phase`."""
+        self.phase, self.heard = phase, time.monotonic()
+
+    def last_sign(self) -> tuple[str, float]:
+        """The last phase that began, and how many seconds ago."""
+        return self.phase, time.monotonic() - self.heard
 
     def put(self, text: str, done: int, total: int) -> None:
         self.lines.append((text, done, total))

@@ -95,11 +95,12 @@ def replaced(module: str, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, upstream)
 
 
-def wire(controller: Any = None) -> Any:
+def wire(controller: Any = None, board: Any = None) -> Any:
     """Puts our classes where OpenRLHF's train() finds them; returns that function.
 
     Args:
         controller: Ray actor class in place of PrefixTrainer.
+        board: of progress.py, where the driver looks for signs of life.
     """
     from openrlhf.cli import train_ppo_ray
     from openrlhf.trainer import ppo_trainer
@@ -113,5 +114,5 @@ def wire(controller: Any = None) -> Any:
     train_ppo_ray.PolicyModelActor = PrefixPolicyActor
     vllm_engine.RolloutRayActor = PrefixRolloutActor
     ppo_trainer.PPOTrainer = controller or PrefixTrainer
-    deadlines.install()
+    deadlines.install(board)
     return train_ppo_ray.train

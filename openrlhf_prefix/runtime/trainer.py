@@ -36,8 +36,8 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
     """OpenRLHF's PPOTrainer with our generator and experience maker."""
 
     def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate_kwargs: Any) -> None:
-        deadlines.install()
         args = strategy.args
+        deadlines.install(args.run.board)
         actor_group, critic_group, reward_group, reference_group, engines = groups
         for flags, name in ((args.eval, "steps"), (args.ckpt, "save_steps")):
             if getattr(flags, name) == -1:  # upstream's way to say never

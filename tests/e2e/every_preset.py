@@ -73,7 +73,7 @@ def main(folder: Path) -> None:
             args.run.problems, args.run.board = ray.put(problems[preset]), first.run.board
         first.run.every = every
         try:
-            seams.wire(controller=controller())(first)
+            seams.wire(controller(), first.run.board)(first)
         except ray.exceptions.RayTaskError as error:
             if not isinstance(error.cause, Done):
                 raise
