@@ -80,3 +80,17 @@ def trained(embedded, tmp_path_factory) -> Trained:
     finished = Trained(run(*quickstart(folder, "--ckpt.save_steps", 4, "--run.rollout_groups", -1)), folder)
     assert finished.code == 0, finished.output
     return finished
+
+
+TWO_STEPS = ["--config", "configs/quickstart.yaml", "--data.max_samples", 32, "--eval.dataset", ""]
+TWO_STEPS += ["--model.rope_theta", 20000, "--run.rollout_groups", -1]
+
+
+@pytest.fixture(scope="session")
+def two_ranks(embedded, tmp_path_factory) -> Trained:
+    """Two steps with two ranks and two engines on this node."""
+    folder = tmp_path_factory.mktemp("run") / "two_ranks"
+    layout = ["--actor.num_gpus_per_node", 2, "--vllm.num_engines", 2, "--run.dir", folder]
+    finished = Trained(run("train", *TWO_STEPS, *layout), folder)
+    assert finished.code == 0, finished.output
+    return finished

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SECONDS, Trained
+from conftest import ROOT, SECONDS, TWO_STEPS, Trained
 
 HEAD, WORKER = "10.77.0.1", "10.77.0.2"
 NAMES = ("prefix-head", "prefix-worker")
@@ -68,18 +68,22 @@ def finish(process: subprocess.Popen, seconds: float) -> tuple[int, str]:
     return process.returncode, output
 
 
-def test_the_multi_node_script_trains_over_two_nodes(machines, embedded, tmp_path):
-    """Two steps of the quickstart with ZeRO-3 over a rank on each node and an engine on each; another rope_theta
-    reaches the export."""
-    flags = ["--config", "configs/quickstart.yaml", "--actor.num_nodes", 2, "--data.max_samples", 32]
-    flags += ["--eval.dataset", "", "--model.rope_theta", 20000, "--run.dir", tmp_path / "run"]
-    worker, head = start(1), start(0, *flags)
+def timeless(trained: Trained) -> list[dict]:
+    return [{key: value for key, value in row.items() if not key.startswith("timing/")} for row in trained.metrics()]
+
+
+def test_the_multi_node_script_trains_over_two_nodes_what_one_node_trains(machines, two_ranks, tmp_path):
+    """Two steps of the quickstart with ZeRO-3 over a rank on each node and an engine on each: the metrics of two ranks
+    and two engines on one node, to the last digit. Another rope_theta reaches the export."""
+    worker, head = start(1), start(0, *TWO_STEPS, "--actor.num_nodes", 2, "--run.dir", tmp_path / "run")
     code, output = finish(head, SECONDS)
     assert code == 0, output
     assert "2 of 2 nodes: " in output and f"{HEAD} " in output and f"{WORKER} " in output
-    steps = Trained(subprocess.CompletedProcess([], code, output), tmp_path / "run").metrics()
+    over_two = Trained(subprocess.CompletedProcess([], code, output), tmp_path / "run")
+    steps = timeless(over_two)
     assert [row["step"] for row in steps] == [1, 2]
     assert all(row["actor_grad_norm"] > 0 and row["sync/tensors_checked"] > 0 for row in steps)
+    assert timeless(two_ranks) == steps and two_ranks.rollouts() == over_two.rollouts()
     exported = json.loads((tmp_path / "run/export/config.json").read_text())
     assert exported["rope_parameters"]["rope_theta"] == 20000.0
     code, left = finish(worker, 30)
