@@ -6,7 +6,8 @@ The life of a prefix, in nine steps:
 2. trainer.py           the controller takes the next batch of problems at global step t
 3. generator.py         for each slot of a group the sampler draws a demonstration and a length; the request carries
                         token ids: prompt | prefix, and a budget that counts the prefix
-4. rollout.py           the vLLM engine continues the ids, the verifier scores prefix + continuation
+4. rollout.py           the vLLM engine continues the ids, all groups at once and in order (turns.py); the verifier
+                        scores prefix + continuation
 5. actor.py             one forward of the policy gives old log-probs and entropies of prefix and continuation
 6. experience_maker.py  group advantages; of all prefix tokens the most uncertain ones keep theirs
 7. batches.py           rows become optimizer steps, ranks and micro-batches
