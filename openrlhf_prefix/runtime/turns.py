@@ -7,12 +7,13 @@ it takes the requests in, which is a matter of milliseconds; from then on its ba
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any, NamedTuple
 
 from vllm.v1.engine.exceptions import EngineDeadError
 
 POLL_SECONDS = 0.001
+HEALTH_SECONDS = 0.5
 
 
 class Turn(NamedTuple):
@@ -72,7 +73,7 @@ class Turns:
         self._refused = 0
         with contextlib.suppress(EngineDeadError):  # every row raises it, too
             if idle:
-                await self.engine.llm.pause_generation(mode="keep", clear_cache=False)
+                await self._alive(self.engine.llm.pause_generation(mode="keep", clear_cache=False))
         for place in sorted(groups):
             groups[place].go.set_result(None)
         rows = sum(group.rows for group in groups.values())
@@ -80,4 +81,14 @@ class Turns:
             await asyncio.sleep(POLL_SECONDS)
         with contextlib.suppress(EngineDeadError):
             if idle:
-                await self.engine.llm.resume_generation()
+                await self._alive(self.engine.llm.resume_generation())
+
+    async def _alive(self, call: Coroutine) -> None:
+        """Awaits a call to vLLM's process. Raises EngineDeadError; vLLM itself waits for a dead one for ever."""
+        task = asyncio.ensure_future(call)
+        try:
+            while not (await asyncio.wait([task], timeout=HEALTH_SECONDS))[0]:
+                await self.engine.llm.check_health()
+            await task
+        finally:
+            task.cancel()

@@ -9,6 +9,7 @@ pytest.importorskip("vllm")
 
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from openrlhf_prefix.runtime import turns
 from openrlhf_prefix.runtime.turns import Turn, Turns
 
 
@@ -25,12 +26,20 @@ class Recorder:
 
     async def pause_generation(self, mode: str, clear_cache: bool) -> None:
         self.events.append(f"pause {mode} {clear_cache}")
-        if self.dead:
-            raise EngineDeadError
+        await self._answer()
 
     async def resume_generation(self) -> None:
         self.events.append("resume")
+        await self._answer()
         self.open = 0
+
+    async def _answer(self) -> None:
+        if self.dead:  # as vLLM: the answer of a dead process never comes
+            await asyncio.get_running_loop().create_future()
+
+    async def check_health(self) -> None:
+        if self.dead:
+            raise EngineDeadError
 
     async def group(self, turn: Turn, rows: list[str]) -> None:
         await self.turns.come(turn, len(rows))
@@ -75,7 +84,8 @@ def test_a_group_alone_waits_for_nobody_and_an_engine_at_work_is_not_held_up() -
     assert asked(engine, (Turn("y", 1, 2), ["c"]), (Turn("y", 0, 2), ["b"])) == ["a", "b", "c"]
 
 
-def test_the_groups_of_a_dead_engine_are_let_go_to_find_out() -> None:
+def test_the_groups_of_a_dead_engine_are_let_go_to_find_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "HEALTH_SECONDS", 0.01)
     engine = Recorder()
     engine.dead = True
     assert asked(engine, *GROUPS) == ["pause keep False", "a0", "a1", "c0", "resume"]
