@@ -11,7 +11,8 @@ Parts and moments take turns:
 After the death of a controller or trainer rank the command must end with an exit code other than 0 within two minutes;
 after that of an engine it must go on. The command is started again until it ends with 0; then its export must equal,
 byte for byte, that of the run left alone, and so must the losses of all steps. Prints the table of docs/reliability.md
-and exits with 1 where anything was not as it must be.
+and exits with 1 where anything was not as it must be. Kills of finished runs are kept in kills.json: the same command
+goes on with the others.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import atexit
 import itertools
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,19 +216,23 @@ def to_the_end(run: Run, waiting: list[Kill], dice: random.Random) -> list[Kill]
             raise SystemExit(f"a start without a kill ended with {code}: see {run.folder}.log")
 
 
-def campaign(out: Path, kills: list[Kill], steps: int, dice: random.Random, flags: list[str]) -> None:
-    """All kills, over as many runs as that takes; fills in what became of each."""
-    alone = Run(out / "alone", steps, flags)
-    if to_the_end(alone, [], dice):
+def campaign(out: Path, kills: list[Kill], steps: int, seed: int, flags: list[str]) -> list[Kill]:
+    """All kills, over as many runs as that takes, with what became of each."""
+    alone, kept = Run(out / "alone", steps, flags), out / "kills.json"
+    done = [Kill(**fields) for fields in json.loads(kept.read_text())] if kept.exists() else []
+    if not done and to_the_end(alone, [], random.Random(seed)):
         raise AssertionError("the run left alone was not left alone")
-    waiting, number = list(kills), 0
+    waiting, dice = kills[len(done) :], random.Random(f"{seed} {len(done)}")
     while waiting:
-        number += 1
-        run = Run(out / f"killed{number}", steps, flags)
+        run = Run(out / f"killed{len(done) + 1}", steps, flags)
+        shutil.rmtree(run.folder, ignore_errors=True)  # of a call that was ended
         struck = to_the_end(run, waiting, dice)
         same = run.result() == alone.result()
         for kill in struck:
             kill.identical = same
+        done += struck
+        kept.write_text(json.dumps([asdict(kill) for kill in done], indent=1) + "\n")
+    return done
 
 
 def table(kills: list[Kill]) -> str:
@@ -251,14 +257,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="of every run")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
     parser.add_argument("--only", nargs="*", default=[], metavar="PART:MOMENT", help="these in turn, not all")
-    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder, or that of a call that was ended")
     options, flags = parser.parse_known_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     pairs = [tuple(pair.split(":")) for pair in options.only] or list(itertools.product(PARTS, MOMENTS))
     kills = [Kill(*pair) for pair in itertools.islice(itertools.cycle(pairs), options.kills)]
-    campaign(options.out.absolute(), kills, options.steps, random.Random(options.seed), flags)
+    kills = campaign(options.out.absolute(), kills, options.steps, options.seed, flags)
     print(table(kills))
-    (options.out / "kills.json").write_text(json.dumps([asdict(kill) for kill in kills], indent=1) + "\n")
     wrong = [f"{kill.part} at {kill.moment}: {what}" for kill in kills for what in kill.wrong()]
     print("\n".join(wrong) or f"all {len(kills)} kills as they must be")
     sys.exit(bool(wrong))
