@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from openrlhf_prefix.algorithm.advantages import BATCH_NORMALIZED
 from openrlhf_prefix.algorithm.imitation import POLICY
 from openrlhf_prefix.algorithm.presets import HALF, PRESETS
 from openrlhf_prefix.config import FROM_ENVIRONMENT
@@ -87,6 +88,11 @@ def _check_method(args: argparse.Namespace) -> None:
         raise UserError(
             f"hybrid.imitation {flags.imitation} trains all demonstration tokens, prefix.keep {args.prefix.keep} a "
             "share of them: set prefix.keep to 1"
+        )
+    if flags.sampled == "likelihood" and flags.estimator == BATCH_NORMALIZED:
+        raise UserError(
+            f"hybrid.sampled likelihood leaves no advantages to normalise: choose another hybrid.estimator than "
+            f"{BATCH_NORMALIZED}"
         )
     _check_controller(args)
     _check_supervised(args)

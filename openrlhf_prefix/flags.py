@@ -25,6 +25,7 @@ UPSTREAM = {
             "dr_grpo": "dr_grpo",
             "grpo": "group_norm",
             "rloo": "rloo",
+            "reinforce_baseline": "reinforce_baseline",
             "dr_grpo_prefix": "dr_grpo",
             "grpo_prefix": "group_norm",
         },

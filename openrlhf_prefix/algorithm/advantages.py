@@ -5,6 +5,7 @@ rows without a prefix; std is unbiased):
 
     dr_grpo   A = R - mean                      grpo   A = (R - mean) / (std + 1e-6)
     rloo      A = R - mean of the *other* baseline rows
+    reinforce_baseline   dr_grpo's, then (A - mean) / std over all sampled tokens of the rollout batch (`normalized`)
 
 A prefix has the advantage of its row. The variants of the official Prefix-RFT code treat the continuation as a group
 of its own, a singleton, and do not centre it:
@@ -15,16 +16,19 @@ Example (dr_grpo_prefix), plain rewards 1 0 0 0, prefixed row rewarded 1: plain 
 continuation +1.0, prefix +0.75.
 SRFT trains sampled rows by their likelihood instead, with the weight 0.1 e^H for right ones and -1 for wrong ones, H
 the mean entropy of the row's tokens before the update.
-Source: arXiv 2507.01679, equations 3-5; Dr. GRPO arXiv 2503.20783; RLOO arXiv 2402.14740; SRFT arXiv 2506.19767.
+Source: arXiv 2507.01679, equations 3-5; Dr. GRPO arXiv 2503.20783; RLOO arXiv 2402.14740; REINFORCE++
+arXiv 2501.03262; SRFT arXiv 2506.19767.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-ESTIMATORS = ("dr_grpo", "grpo", "rloo", "dr_grpo_prefix", "grpo_prefix")
+ESTIMATORS = ("dr_grpo", "grpo", "rloo", "reinforce_baseline", "dr_grpo_prefix", "grpo_prefix")
+BATCH_NORMALIZED = "reinforce_baseline"
 BASELINES = ("all", "plain")
 STD_EPSILON = 1e-6
+MIN_VARIANCE = 1e-8  # of a batch; OpenRLHF's
 RIGHT = 0.1
 
 
@@ -76,6 +80,28 @@ def group_advantages(
         prefix = centred
     known, zero = valid & counted.any(-1, keepdim=True), torch.zeros_like(rewards)
     return GroupAdvantages(torch.where(known, continuation, zero), torch.where(known & prefixed, prefix, zero))
+
+
+def normalized(
+    advantages: torch.Tensor, sampled: torch.Tensor, prefix: torch.Tensor, scale: bool = True
+) -> torch.Tensor:
+    """Advantages against mean and standard deviation (biased) of all sampled tokens of a rollout batch.
+
+    Args:
+        advantages: of the batch's tokens, in any shape.
+        sampled: same shape, tokens that the policy wrote.
+        prefix: same shape, prefix tokens that train; they are moved and scaled like the others, and not counted.
+        scale: divide by the standard deviation.
+
+    Returns:
+        the same shape; 0 for all other tokens.
+    """
+    count = sampled.sum().clamp(min=1)
+    centred = advantages - (advantages * sampled).sum() / count
+    if scale:
+        variance = (centred.square() * sampled).sum() / count
+        centred = centred * variance.clamp(min=MIN_VARIANCE).rsqrt()
+    return torch.where(sampled | prefix, centred, torch.zeros_like(centred))
 
 
 def likelihood_weights(rewards: torch.Tensor, entropy: torch.Tensor) -> torch.Tensor:

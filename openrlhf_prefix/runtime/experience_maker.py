@@ -16,7 +16,13 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
-from openrlhf_prefix.algorithm.advantages import GroupAdvantages, group_advantages, likelihood_weights
+from openrlhf_prefix.algorithm.advantages import (
+    BATCH_NORMALIZED,
+    GroupAdvantages,
+    group_advantages,
+    likelihood_weights,
+    normalized,
+)
 from openrlhf_prefix.algorithm.controllers import Schedule
 from openrlhf_prefix.algorithm.imitation import POLICY
 from openrlhf_prefix.algorithm.sampler import request_seed
@@ -84,15 +90,16 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             returns = self._continuation_returns(experience, advantages.continuation.flatten()[rows])
             of_prefix = advantages.prefix.flatten()[rows].unsqueeze(-1) * kept
             experience.advantages = torch.where(prefix_mask, of_prefix, returns)
-            experience.returns = experience.advantages.clone()
             experience.info["return"] = advantages.continuation.flatten()[rows]
             experience.info["prefix_advantage"] = advantages.prefix.flatten()[rows]
+        if self.args.hybrid.estimator == BATCH_NORMALIZED:
+            self._normalize(experiences, prefix_masks, selected)
         known = torch.cat([self._known(experience).squeeze(-1) for experience in experiences])
         self.metrics = rollout_metrics(experiences, self._entropies, raw, known, prefix_masks, selected)
         if self.initial_model_group is not None and not self.args.algo.kl.use_loss:
             self.metrics["kl"] = sampled_kl(experiences)
         for experience in experiences:
-            experience.kl = None
+            experience.returns, experience.kl = experience.advantages.clone(), None
         self.last_batch = experiences
         return experiences
 
@@ -165,6 +172,25 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             reward_clip_range=self.args.reward.clip_range,
         )
         return self.get_cumulative_returns(reward, experience.action_mask, 1.0)
+
+    def _normalize(
+        self, experiences: list[Experience], prefix_masks: list[torch.Tensor], selected: list[torch.Tensor]
+    ) -> None:
+        """Advantages against those of the whole batch, whatever its split into experiences."""
+        flat = normalized(
+            torch.cat([experience.advantages.flatten() for experience in experiences]),
+            torch.cat(
+                [
+                    (experience.action_mask.bool() & self._known(experience) & ~prefix_mask).flatten()
+                    for experience, prefix_mask in zip(experiences, prefix_masks, strict=True)
+                ]
+            ),
+            torch.cat([kept.flatten() for kept in selected]),
+            scale=not self.args.algo.advantage.no_std_norm,
+        )
+        parts = flat.split([experience.advantages.numel() for experience in experiences])
+        for experience, part in zip(experiences, parts, strict=True):
+            experience.advantages = part.view_as(experience.advantages)
 
     def _select(self, prefix_masks: list[torch.Tensor]) -> list[torch.Tensor]:
         """Kept prefix tokens, ranked over the whole batch whatever its split into experiences."""

@@ -13,6 +13,7 @@ from openrlhf_prefix.runtime import platform
 platform.choose().install()
 
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
 
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings  # noqa: E402
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule  # noqa: E402
@@ -211,3 +212,53 @@ def test_srft_weights_sampled_rows_by_their_entropy() -> None:
     assert batch[0].advantages[0].tolist() == pytest.approx([0.1 * math.exp(entropy[0].mean())] * LENGTH)
     assert batch[1].advantages[0].tolist() == [-1.0] * LENGTH
     assert batch[3].advantages[0, :7].tolist() == pytest.approx([0.5 / (1 / 3) ** 0.5] * 7, rel=1e-4)
+
+
+def normalised(prefixes: bool, no_std_norm: bool = False) -> tuple[PrefixExperienceMaker, list[Experience]]:
+    """A maker with reinforce_baseline, and its rows, of other lengths each."""
+    made, (singles, entropy) = maker(keep=1.0), rows()
+    made.args.hybrid.estimator, made.args.hybrid.baseline = "reinforce_baseline", "all"
+    made.advantage_estimator = "reinforce_baseline"
+    made.args.algo.advantage = SimpleNamespace(estimator="reinforce_baseline", gamma=1.0, no_std_norm=no_std_norm)
+    made.strategy = SimpleNamespace(args=made.args)
+    for single, length in zip(singles, (12, 7, 6, 9, 12, 3, 8, 11), strict=True):
+        single.action_mask = torch.arange(LENGTH).unsqueeze(0) < length
+        if not prefixes:
+            single.info["prefix_length"] = torch.tensor([0])
+    made._entropies = [entropy[number : number + 1] for number in range(8)]
+    return made, singles
+
+
+@pytest.mark.parametrize("no_std_norm", [False, True])
+def test_without_prefixes_reinforce_baseline_is_upstreams(no_std_norm: bool) -> None:
+    made, singles = normalised(prefixes=False, no_std_norm=no_std_norm)
+    ours = made.compute_advantages_and_returns(singles)
+    _, singles = normalised(prefixes=False)
+    theirs = RemoteExperienceMaker.compute_advantages_and_returns(made, singles)
+    for mine, upstream in zip(ours, theirs, strict=True):
+        expected = upstream.advantages * upstream.action_mask
+        torch.testing.assert_close(mine.advantages, expected, rtol=1e-5, atol=1e-6)
+    assert all(row.advantages.any() for row in ours[4:]), "a group of equal rewards is moved by the batch's mean"
+
+
+def of_sampled(batch: list[Experience], known: list[int]) -> torch.Tensor:
+    """Advantages of all tokens of these rows that the policy wrote."""
+    return torch.cat([batch[n].advantages[0, PREFIXES[n] : int(batch[n].action_mask.sum())] for n in known])
+
+
+def test_reinforce_baseline_takes_its_statistics_from_sampled_tokens() -> None:
+    """After it the sampled tokens of the batch have mean 0 and std 1; a prefix token has its row's advantage."""
+    made, singles = normalised(prefixes=True)
+    batch = made.compute_advantages_and_returns(singles)
+    sampled = of_sampled(batch, list(range(8)))
+    assert sampled.mean().item() == pytest.approx(0, abs=1e-6)
+    assert sampled.std(correction=0).item() == pytest.approx(1)
+    assert batch[3].advantages[0, :9].unique().numel() == 1 and not batch[3].advantages[0, 9:].any()
+
+
+def test_reinforce_baseline_leaves_a_failed_row_out() -> None:
+    made, singles = normalised(prefixes=True)
+    singles[1].info["reward_failed"] = torch.tensor([True])
+    batch = made.compute_advantages_and_returns(singles)
+    sampled = of_sampled(batch, [0, 2, 3, 4, 5, 6, 7])
+    assert sampled.mean().item() == pytest.approx(0, abs=1e-6) and not batch[1].advantages.any()

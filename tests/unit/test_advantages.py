@@ -11,6 +11,7 @@ from openrlhf_prefix.algorithm.advantages import (
     GroupAdvantages,
     group_advantages,
     likelihood_weights,
+    normalized,
 )
 
 SYMMETRIC = [(estimator, "all") for estimator in ("dr_grpo", "grpo", "rloo")]
@@ -260,3 +261,24 @@ def test_srft_pushes_right_rows_by_their_entropy_and_wrong_ones_away() -> None:
     """0.1 e^H with H = 0 and log 3; -1 where the reward is 0."""
     weights = likelihood_weights(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[0.0, math.log(3), math.log(3)]]))
     assert weights[0].tolist() == near([0.1, 0.3, -1.0])
+
+
+def test_reinforce_baseline_starts_from_the_centred_rewards() -> None:
+    result = last_prefixed([1, 0, 0, 0], 1, "reinforce_baseline", "plain")
+    assert result.continuation[0].tolist() == near([0.75, -0.25, -0.25, -0.25, 0.75])
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(True, [1, 1, -1, 0, -1, 2]), (False, [2, 2, -2, 0, -2, 4])])
+def test_normalized_by_hand(scale: bool, expected: list[float]) -> None:
+    """Sampled 3 3 -1 -1: mean 1, squares 4 * 4, / 4 = 4, std 2. The prefix token 5 moves along, (5 - 1) / 2; were it
+    counted, the mean would be 1.8. The 9 is neither. The unbiased std would be 2.309."""
+    values = torch.tensor([[3.0, 3.0, -1.0], [9.0, -1.0, 5.0]])
+    sampled = torch.tensor([[True, True, True], [False, True, False]])
+    prefix = torch.tensor([[False, False, False], [False, False, True]])
+    assert normalized(values, sampled, prefix, scale).flatten().tolist() == near(expected)
+
+
+def test_normalized_of_equal_or_no_tokens_is_zero() -> None:
+    ones, none = torch.full((4,), 0.1), torch.zeros(4, dtype=torch.bool)
+    assert normalized(ones, ~none, none).abs().max() < 1e-3
+    assert normalized(ones, none, none).tolist() == [0.0] * 4

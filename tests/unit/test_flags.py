@@ -94,6 +94,7 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         ({"hybrid__preset": "chord_mu", "hybrid__imitation_coef": 1.5}, "at most 1 with hybrid.convex"),
         ({"hybrid__preset": "luffy", "hybrid__imitation_end": -0.1}, "give 0 or more"),
         ({"hybrid__preset": "chord_phi", "prefix__keep": 0.2}, "set prefix.keep to 1"),
+        ({"hybrid__preset": "srft", "hybrid__estimator": "reinforce_baseline"}, "no advantages to normalise"),
         ({"hybrid__preset": "chord_mu", "hybrid__imitation_steps": 0}, "at least 1 step"),
         ({"hybrid__preset": "sft_then_rft", "hybrid__sft_steps": 0}, "hybrid.sft_steps 0 leaves none"),
         ({"hybrid__sft_steps": -2}, "-1 for half of the run"),
@@ -184,6 +185,7 @@ def test_openrlhfs_name_of_an_estimator_is_understood(theirs: str, ours: str) ->
         ("dr_grpo", "dr_grpo"),
         ("grpo", "group_norm"),
         ("rloo", "rloo"),
+        ("reinforce_baseline", "reinforce_baseline"),
         ("dr_grpo_prefix", "dr_grpo"),
         ("grpo_prefix", "group_norm"),
     ],
@@ -197,7 +199,8 @@ def test_openrlhf_sees_the_nearest_of_its_own_estimators(ours: str, theirs: str)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_every_estimator_of_ours_has_an_upstream_name(estimator: str) -> None:
     """The default "gae" would make OpenRLHF ask for a critic."""
-    assert resolved(hybrid__estimator=estimator).algo.advantage.estimator in ("dr_grpo", "group_norm", "rloo")
+    theirs = resolved(hybrid__estimator=estimator).algo.advantage.estimator
+    assert theirs in ("dr_grpo", "group_norm", "rloo", "reinforce_baseline")
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [("token-mean", "token-mean"), ("seq-mean-token-mean", "seq-mean")])
@@ -217,7 +220,7 @@ def test_two_names_with_different_values_are_refused(explicit: dict) -> None:
     assert "disagree: leave one of them out" in refusal(**explicit)
 
 
-@pytest.mark.parametrize("estimator", ["gae", "reinforce", "reinforce_baseline"])
+@pytest.mark.parametrize("estimator", ["gae", "reinforce", "flash_reinforce"])
 def test_estimators_without_groups_are_refused(estimator: str) -> None:
     message = refusal(algo__advantage__estimator=estimator)
     assert f"{estimator} has no definition for groups with prefixed rows" in message
