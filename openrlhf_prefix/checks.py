@@ -224,6 +224,12 @@ def check_exists(flag: str, path: str) -> None:
         raise UserError(f"{flag}: there is no {path!r} here ({Path.cwd()}); check the path")
 
 
+def check_template(template: str | None) -> None:
+    """`template` has a place for the prompt. Raises UserError."""
+    if template is not None and "{}" not in template:
+        raise UserError(f"--input_template {template!r} has no {{}}: that is where the prompt goes")
+
+
 def looks_local(name: str) -> bool:
     """Whether `name` must be a file or folder, and cannot be a hub name such as Qwen/Qwen2.5-Math-7B or gpt2."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in _DATA_SUFFIXES

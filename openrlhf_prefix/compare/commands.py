@@ -82,6 +82,8 @@ def evaluate_arguments(plan: Plan, run: Run, args: SimpleNamespace) -> tuple[str
         "tensor_parallel_size": args.vllm.tensor_parallel_size,
         "max_samples": plan.problems,
     }
+    if not args.data.apply_chat_template:
+        options["input_template"] = args.data.input_template or None
     bare = () if args.data.apply_chat_template else ("--no_chat_template",)
     return (*sets.values(), *arguments(options), *bare)
 

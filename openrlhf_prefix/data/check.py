@@ -42,6 +42,7 @@ class Settings:
     split: str = "train"
     tokenizer: Any = None
     chat: bool = True
+    template: str | None = None  # text around a prompt, for {}, where there is no chat template
     verifier: MathVerifier | None = None
     max_len: int | None = None
     budget: int | None = None
@@ -153,7 +154,7 @@ def _measure(found: Survey, row: Row, settings: Settings) -> None:
 
 def _rendered(row: Row, settings: Settings) -> str:
     if settings.tokenizer is None or not settings.chat:
-        return prompt_text(row)
+        return settings.template.replace("{}", prompt_text(row)) if settings.template else prompt_text(row)
     messages = [{"role": "user", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
     return settings.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from openrlhf_prefix.checks import check_template
 from openrlhf_prefix.data.check import ERRORS, WARNINGS, Settings, Survey, survey, table
 from openrlhf_prefix.data.convert import convert
 from openrlhf_prefix.data.formats import FORMATS
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--max_len", type=int, help="context in tokens (data.max_len of the run)")
     check.add_argument("--max_new_tokens", type=int, help="tokens of a response (rollout.max_new_tokens of the run)")
     check.add_argument("--no_chat_template", action="store_true", help="the run does without data.apply_chat_template")
+    check.add_argument("--input_template", help="data.input_template of the run, in place of the chat template")
     check.add_argument("--no_verify", action="store_true", help="leave golds and demonstrations unread")
     check.add_argument("--show", type=int, default=10, help="findings of each kind that are named")
 
@@ -62,13 +64,15 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--max_len and --max_new_tokens belong together: give both, or neither")
     if options.max_len is not None and options.model is None:
         raise UserError("--max_len counts tokens: name the tokenizer's model in --model")
-    tokenizer = _tokenizer(options.model)
+    check_template(options.input_template)
+    tokenizer, bare = _tokenizer(options.model), options.no_chat_template or options.input_template is not None
     with MathVerifier() as verifier:
         settings = Settings(
             columns=_columns(options),
             split=options.split,
             tokenizer=tokenizer,
-            chat=tokenizer is not None and bool(tokenizer.chat_template) and not options.no_chat_template,
+            chat=tokenizer is not None and bool(tokenizer.chat_template) and not bare,
+            template=options.input_template,
             verifier=None if options.no_verify else verifier,
             max_len=options.max_len,
             budget=options.max_new_tokens,

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from openrlhf_prefix.algorithm.sampler import EVALUATION, request_seed
-from openrlhf_prefix.checks import check_exists
+from openrlhf_prefix.checks import check_exists, check_template
 from openrlhf_prefix.config import nested
 from openrlhf_prefix.data.problems import Problem, load_problems
 from openrlhf_prefix.errors import UserError
@@ -104,12 +104,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--label_key", default="answer")
     parser.add_argument("--fallback", choices=list(FALLBACKS), default="none", help="answer of a text without a box")
     parser.add_argument("--no_chat_template", action="store_true", help="send the prompt as it is")
+    parser.add_argument("--input_template", help="data.input_template of the run, in place of the chat template")
     options = parser.parse_args(argv)
     if options.samples < 1 or options.max_new_tokens < 1:
         raise UserError("--samples and --max_new_tokens are at least 1")
     options.k = options.k or [options.samples]
     if not all(1 <= k <= options.samples for k in options.k):
         raise UserError(f"pass@k needs 1 <= k <= --samples {options.samples}: --k is {options.k}")
+    check_template(options.input_template)
     if options.json and not options.json.parent.is_dir():
         raise UserError(f"--json {options.json}: there is no folder {options.json.parent}")
     return options
@@ -125,8 +127,8 @@ def _flags(options: argparse.Namespace) -> SimpleNamespace:
             "reward.model_name_or_path": None,
             "data.input_key": options.input_key,
             "data.label_key": options.label_key,
-            "data.input_template": None,
-            "data.apply_chat_template": not options.no_chat_template,
+            "data.input_template": options.input_template,
+            "data.apply_chat_template": not options.no_chat_template and options.input_template is None,
             "data.disable_fast_tokenizer": False,
             "data.max_samples": options.max_samples,
             "data.max_len": options.max_len,

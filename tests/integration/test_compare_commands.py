@@ -77,6 +77,21 @@ def test_a_tuning_run_is_evaluated_on_its_own_problems_and_a_final_one_on_the_he
         assert flag(evaluate, "stop_strings") == "a b"
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("apply_chat_template: true", ()),
+        ("apply_chat_template: false", ("--no_chat_template",)),
+        ("apply_chat_template: false, input_template: 'Q {}!'", ("--input_template", "--no_chat_template")),
+    ],
+)
+def test_the_model_is_asked_as_it_was_trained(folder: Path, flags: str, expected: tuple[str, ...]) -> None:
+    Path("base.yaml").write_text(BASE.replace("apply_chat_template: true", flags))
+    words = jobs()[-1].evaluate
+    assert tuple(word for word in words if word.endswith("_template")) == expected
+    assert "--input_template" not in expected or flag(words, "input_template") == "Q {}!"
+
+
 def test_the_flags_of_a_method_and_of_all_runs_reach_the_training(folder: Path) -> None:
     sft = next(job for job in jobs() if job.run.method == "sft")
     assert [flag(sft.train, name) for name in ("hybrid.preset", "rollout.batch_size", "prefix.gradient_every")] == [

@@ -115,6 +115,12 @@ def test_lengths_are_held_against_the_context(tmp_path: Path) -> None:
     assert "row 1 has a demonstration (0) of 14 tokens, above 13" in only(long, LONG)
 
 
+def test_a_template_of_text_is_counted(tmp_path: Path) -> None:
+    """ "Q {}!" around 3 letters are 6."""
+    bare = found(tmp_path, good("why"), tokenizer=LetterTokenizer(), chat=False, template="Q {}!")
+    assert bare.prompt_lengths == [6] and "Q why!" in bare.examples[0]
+
+
 def test_a_thought_that_the_template_has_opened_already_is_a_warning(tmp_path: Path) -> None:
     doubled = found(tmp_path, good(demonstrations=["<think> x"]), tokenizer=LetterTokenizer())
     assert "row 1 opens demonstration 0 with <think>" in only(doubled, DOUBLED)
@@ -163,6 +169,7 @@ def test_what_was_not_looked_at_is_a_dash_and_no_zero(tmp_path: Path) -> None:
     [
         (["absent.jsonl"], "there is no 'absent.jsonl'"),
         (["set.jsonl", "--max_len", "9"], "belong together"),
+        (["set.jsonl", "--input_template", "Q: "], "'Q: ' has no {}"),
         (["set.jsonl", "--max_len", "9", "--max_new_tokens", "3"], "name the tokenizer's model in --model"),
     ],
 )
