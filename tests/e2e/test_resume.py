@@ -1,4 +1,5 @@
-"""A run killed after a checkpoint goes on by the same command as if nothing had happened, to the last bit."""
+"""A run whose controller is killed after a checkpoint goes on by the same command as if nothing had happened, to the
+last bit; and until then it was, with the same seed, the same run."""
 
 import os
 import shutil
@@ -7,24 +8,42 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT, SECONDS, Trained, command, quickstart, run
 
+from openrlhf_prefix.report.run_folder import RunFolder
+
 CHECKPOINTS = Path("checkpoints") / "_actor"
+# Ray names a process after its class while it waits, and after upstream's while it runs one of upstream's methods.
+CONTROLLER = ("ray::PrefixController", "ray::PPOTrainer")
+END_SECONDS = 120  # until a run whose controller died has to be over
 
 
 @pytest.fixture(scope="module")
 def killed(embedded, tmp_path_factory) -> tuple[Path, list]:
-    """The folder and the command of a run that was killed when its second checkpoint, of step 4, was complete."""
+    """Folder and command of a run whose controller was killed when its second checkpoint, of step 4, was complete."""
     folder = tmp_path_factory.mktemp("killed") / "run"
     flags = quickstart(folder, "--ckpt.save_steps", 2, "--run.rollout_groups", -1, "--ckpt.load_enable")
     started = start(flags)
     try:
         wait_for(folder / CHECKPOINTS / "global_step4", started)
+        (controller,) = [part for part in psutil.Process(started.pid).children(recursive=True) if is_controller(part)]
+        controller.kill()
+        output, _ = started.communicate(timeout=END_SECONDS)
     finally:
-        os.killpg(started.pid, signal.SIGKILL)
-        started.wait()
+        if started.poll() is None:
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
+    assert started.returncode == 1, output.decode()
     return folder, flags
+
+
+def is_controller(process: psutil.Process) -> bool:
+    try:
+        return " ".join(process.cmdline()).startswith(CONTROLLER)
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 def start(flags: list) -> subprocess.Popen:
@@ -55,6 +74,21 @@ def test_another_run_does_not_take_its_checkpoint(killed, flags, words):
     refused = run(*same, *flags)
     assert refused.returncode == 2 and words in refused.stdout, refused.stdout
     assert sorted(path for path in folder.rglob("*")) == before
+
+
+def test_the_same_seed_gives_the_same_run(killed, trained):
+    """Metrics apart from times, held-out ones included, and all rollouts, to the last digit, up to the step before
+    the kill; both took other checkpoints."""
+
+    def lines(folder: Path, name: str) -> list[dict]:
+        rows = [row for row in RunFolder(folder).read(name) if row["step"] <= 3]
+        timeless = [{k: v for k, v in row.items() if not k.startswith(("timing/", "checkpoint/"))} for row in rows]
+        return [row for row in timeless if set(row) != {"step"}]  # a save has a line of its own
+
+    assert lines(killed[0], "rollouts") == lines(trained.folder, "rollouts")
+    assert lines(killed[0], "metrics") == lines(trained.folder, "metrics")
+    assert [row["step"] for row in lines(killed[0], "metrics")] == [0, 1, 2, 3]
+    assert len(lines(killed[0], "rollouts")) == 3 * 128
 
 
 def test_with_its_newest_checkpoint_damaged_it_goes_on_from_the_one_before_to_the_same_end(killed, trained):
