@@ -81,9 +81,8 @@ def evaluate_arguments(plan: Plan, run: Run, args: SimpleNamespace) -> tuple[str
         "gpu_memory_utilization": args.vllm.gpu_memory_utilization,
         "tensor_parallel_size": args.vllm.tensor_parallel_size,
         "max_samples": plan.problems,
+        "input_template": None if args.data.apply_chat_template else args.data.input_template or None,
     }
-    if not args.data.apply_chat_template:
-        options["input_template"] = args.data.input_template or None
     bare = () if args.data.apply_chat_template else ("--no_chat_template",)
     return (*sets.values(), *arguments(options), *bare)
 

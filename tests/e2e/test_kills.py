@@ -1,4 +1,4 @@
-"""SIGKILL to parts of a run: benchmarks/reliability.py, cut short. The controller's is in test_resume.py."""
+"""SIGKILL to parts of a run: benchmarks/reliability.py, cut short. test_resume.py kills a controller by default."""
 
 import json
 import subprocess
@@ -15,6 +15,12 @@ def test_killed_parts_cost_nothing_but_time(embedded, tmp_path):
     assert found["engine"]["code"] == 0 and found["engine"]["resumed"] is None  # replaced, and the step completed
     assert found["trainer rank"]["code"] == 1
     assert all(kill["identical"] for kill in found.values())
+
+
+@pytest.mark.long
+def test_a_controller_killed_after_a_save_goes_on_from_it_to_the_same_end(embedded, tmp_path):
+    (kill,) = killed(tmp_path, "controller:boundary")
+    assert kill["code"] == 1 and kill["resumed"] == kill["step"] and kill["identical"]
 
 
 def killed(folder, *kills):
