@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run(plan: Plan, folder: Path, config: Path, at_once: int) -> None:
-    """All stages. Nothing starts before every run that can be told in advance was checked."""
+    """All stages, task by task. Nothing starts before every run that can be told in advance was checked."""
     runs = folder / "runs"
     results = Results(folder)
     jobs = check_jobs(plan, runs)
@@ -45,16 +45,13 @@ def run(plan: Plan, folder: Path, config: Path, at_once: int) -> None:
     print(
         f"{sum(runner.planned.values())} runs, {sum(runner.ended.values())} of them finished, in {folder}", flush=True
     )
-    runner.run([job for job in jobs if job.run.stage != FINAL])
-    chosen = {
-        (task, method): choose_rate(plan, results.finished(), task, method)
-        for task in plan.tasks
-        for method in plan.methods
-    }
-    final = [run for (task, method), lr in chosen.items() if lr is not None for run in plan.final(task, method, lr)]
-    last = [make_job(plan, run, runs) for run in final]
-    results.check_settings(last)
-    runner.run(last)
+    for task in plan.tasks:  # one after the other: a comparison that is stopped leaves whole tables
+        runner.run([job for job in jobs if job.run.task == task and job.run.stage != FINAL])
+        chosen = {method: choose_rate(plan, results.finished(), task, method) for method in plan.methods}
+        final = [run for method, lr in chosen.items() if lr is not None for run in plan.final(task, method, lr)]
+        last = [make_job(plan, run, runs) for run in final]
+        results.check_settings(last)
+        runner.run(last)
     report(plan, results, folder)
     if left := missing(plan, results.finished()):
         raise RunStopped(f"{len(left)} runs have no result ({', '.join(left)}): {folder / 'table.md'} says why")
