@@ -4,7 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
-VENV="${VENV:-.venv}"
-# The real-stack tests come last: a broken unit is found within seconds.
-[[ $# -gt 0 ]] || set -- tests/unit tests/integration tests/contract tests/e2e
-exec "$VENV/bin/python" -m pytest -q "$@"
+pytest=("${VENV:-.venv}/bin/python" -m pytest -q)
+[[ $# -eq 0 ]] || exec "${pytest[@]}" "$@"
+"${pytest[@]}" tests/unit # a broken unit is found within seconds
+# Two processes share the cores: much of a run of the stack is one part of it waiting for another.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((($(nproc) + 1) / 2))}"
+exec "${pytest[@]}" -n 2 --dist loadgroup --no-loadscope-reorder tests/e2e tests/integration tests/contract

@@ -44,14 +44,14 @@ FAULTS = [
         "runtime/actor_trainer.py",
         "loss = self._loss(batch, counts, kl_ctl, of_step)",
         "loss = self._loss(batch, self._count([batch]), kl_ctl, of_step) / len(step)",
-        f"{FEW_LAYOUTS}[token-mean]",
+        FEW_LAYOUTS,
     ),
     Fault(
         "missing accumulation boundary",
         "runtime/accumulation.py",
         "engine.set_gradient_accumulation_boundary(number == len(losses))",
         "engine.set_gradient_accumulation_boundary(True)",
-        f"{FEW_LAYOUTS}[token-mean]",
+        FEW_LAYOUTS,
     ),
     Fault(
         "prefix mask shifted by one",

@@ -6,22 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 pytest.importorskip("openrlhf")
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 420  # of one command; a hung run fails here with its output
 PYTHON = [sys.executable, "-W", "ignore", "-m", "openrlhf_prefix.cli"]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: minutes by itself; LONG=1 bash scripts/test.sh runs it too")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("long") and not os.environ.get("LONG"):
-            item.add_marker(pytest.mark.skip(reason="long: LONG=1 runs it"))
 
 
 class Trained:
@@ -59,6 +50,11 @@ def run(*arguments: object, env: dict | None = None) -> subprocess.CompletedProc
     )
 
 
+# Off by default: the correction, which records the engine's log-probs; entropy bonus; gradient of the prefix tokens.
+MEASURED = ("--algo.advantage.is_correction_level", "token", "--actor.entropy_coef", 0.001)
+MEASURED += ("--prefix.gradient_every", 2, "--run.rollout_groups", -1)
+
+
 def quickstart(folder: Path, *flags: object) -> list[object]:
     """The quickstart's command line with eight steps and half of the held-out problems."""
     return ["train", "--config", "configs/quickstart.yaml", "--run.dir", folder, "--data.max_samples", 128, *flags]
@@ -68,16 +64,18 @@ def quickstart(folder: Path, *flags: object) -> list[object]:
 def embedded() -> Path:
     """The embedded task and model, cached where the quickstart keeps them."""
     folder = ROOT / ".cache" / "quickstart"
-    made = run("embed", folder)
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # of two test processes one makes it
+        made = run("embed", folder)
     assert made.returncode == 0, made.stdout
     return folder
 
 
 @pytest.fixture(scope="session")
 def trained(embedded, tmp_path_factory) -> Trained:
-    """Eight steps of prefix_rft, with a checkpoint after the fourth, evaluated before and after."""
+    """Eight steps of prefix_rft, with everything measured and two checkpoints, evaluated before and after."""
     folder = tmp_path_factory.mktemp("run") / "prefix_rft"
-    finished = Trained(run(*quickstart(folder, "--ckpt.save_steps", 4, "--run.rollout_groups", -1)), folder)
+    finished = Trained(run(*quickstart(folder, "--ckpt.save_steps", 4, *MEASURED)), folder)
     assert finished.code == 0, finished.output
     return finished
 

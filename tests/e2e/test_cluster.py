@@ -2,6 +2,7 @@
 
 import math
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -22,26 +23,28 @@ def test_two_zero3_ranks_and_two_engines_train(two_ranks):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(tmp_path_factory):
     """A Ray cluster with one logical GPU, started by hand as an administrator would; gives its addresses."""
     port, dashboard = 26379, 28265
-    start = [
-        RAY,
-        "start",
-        "--head",
-        "--num-cpus",
-        "4",
-        "--num-gpus",
-        "1",
-        "--port",
-        str(port),
-        "--disable-usage-stats",
-    ]
-    start += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
-    started = subprocess.run(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-    assert started.returncode == 0, started.stdout
-    yield {"gcs": f"127.0.0.1:{port}", "jobs": f"http://127.0.0.1:{dashboard}"}
-    subprocess.run([RAY, "stop", "--force"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+    start = [RAY, "start", "--head", "--block", "--num-cpus", "4", "--num-gpus", "1", "--disable-usage-stats"]
+    start += ["--port", str(port), "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
+    log = tmp_path_factory.mktemp("cluster") / "ray.log"
+    with log.open("w") as output:
+        head = subprocess.Popen(start, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not answers(port):
+            assert head.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(1)
+        yield {"gcs": f"127.0.0.1:{port}", "jobs": f"http://127.0.0.1:{dashboard}"}
+    finally:
+        head.terminate()  # ends what it started; `ray stop` would end every Ray of this machine
+        head.wait(timeout=60)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_more_gpus_than_the_cluster_has_are_refused(cluster, embedded, tmp_path):

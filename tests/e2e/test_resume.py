@@ -10,25 +10,24 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, SECONDS, Trained, command, quickstart, run
+from conftest import MEASURED, ROOT, SECONDS, Trained, command, quickstart, run
 
+from benchmarks.reliability import END_SECONDS, PARTS, titled
 from openrlhf_prefix.report.run_folder import RunFolder
 
 CHECKPOINTS = Path("checkpoints") / "_actor"
-# Ray names a process after its class while it waits, and after upstream's while it runs one of upstream's methods.
-CONTROLLER = ("ray::PrefixController", "ray::PPOTrainer")
-END_SECONDS = 120  # until a run whose controller died has to be over
 
 
 @pytest.fixture(scope="module")
 def killed(embedded, tmp_path_factory) -> tuple[Path, list]:
     """Folder and command of a run whose controller was killed when its second checkpoint, of step 4, was complete."""
     folder = tmp_path_factory.mktemp("killed") / "run"
-    flags = quickstart(folder, "--ckpt.save_steps", 2, "--run.rollout_groups", -1, "--ckpt.load_enable")
+    flags = quickstart(folder, "--ckpt.save_steps", 2, *MEASURED, "--ckpt.load_enable")
     started = start(flags)
     try:
         wait_for(folder / CHECKPOINTS / "global_step4", started)
-        (controller,) = [part for part in psutil.Process(started.pid).children(recursive=True) if is_controller(part)]
+        below = psutil.Process(started.pid).children(recursive=True)
+        (controller,) = [process for process in below if titled(process).startswith(PARTS["controller"])]
         controller.kill()
         output, _ = started.communicate(timeout=END_SECONDS)
     finally:
@@ -37,13 +36,6 @@ def killed(embedded, tmp_path_factory) -> tuple[Path, list]:
             started.wait()
     assert started.returncode == 1, output.decode()
     return folder, flags
-
-
-def is_controller(process: psutil.Process) -> bool:
-    try:
-        return " ".join(process.cmdline()).startswith(CONTROLLER)
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return False
 
 
 def start(flags: list) -> subprocess.Popen:

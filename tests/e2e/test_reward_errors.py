@@ -63,6 +63,7 @@ def test_the_others_train_and_bring_their_own_metrics(stumbling) -> None:
     assert "failed" in stumbling.output
 
 
+@pytest.mark.long
 def test_too_many_failures_stop_the_run_with_one_line(embedded, tmp_path) -> None:
     done = trained(tmp_path, raises=5, hangs=0)
     assert done.code == 1
@@ -72,6 +73,7 @@ def test_too_many_failures_stop_the_run_with_one_line(embedded, tmp_path) -> Non
     assert "ValueError: the judge is out for lunch" in last[0]
 
 
+@pytest.mark.long
 def test_a_reward_model_scores_the_batch(embedded, tmp_path) -> None:
     """The base model with a fresh value head: rewards are arbitrary numbers, finite, and different from row to row."""
     model = ("--reward.model_name_or_path", ".cache/quickstart/model", "--reward.num_gpus_per_node", 1)

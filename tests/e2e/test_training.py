@@ -66,6 +66,22 @@ def test_advantages_are_rewards_minus_the_mean_of_the_plain_rows(trained):
         assert rows[7]["prefix_advantage"] == pytest.approx(rows[7]["reward"] - mean, abs=1e-5)
 
 
+def test_engine_and_actor_agree_on_the_sampled_tokens_after_every_update(trained):
+    """bf16 on a CPU; a stale engine would be off by what the updates changed."""
+    differences = [row["rollout/log_prob_difference"] for row in trained.metrics()]
+    assert len(differences) == 8 and max(differences) < 0.02 and min(differences) > 0
+
+
+def test_every_sync_was_checked(trained):
+    assert all(row["sync/tensors_checked"] == 51 and row["sync/tensors_unchecked"] == 0 for row in trained.metrics())
+
+
+def test_the_prefix_tokens_gradient_is_measured_every_second_time(trained):
+    shares = [row.get("prefix/gradient_share") for row in trained.metrics()]
+    assert [share is not None for share in shares] == [True, False] * 4
+    assert 0.1 < shares[0] < 3.0
+
+
 def test_the_terminal_shows_one_line_a_step_and_the_table(trained):
     for step in range(1, 9):
         assert re.search(rf"step {step}/8 \| reward plain [\d.]+ prefixed [\d.]+ \| window ", trained.output)

@@ -90,6 +90,7 @@ def test_the_multi_node_script_trains_over_two_nodes_what_one_node_trains(machin
     assert code == 0 and "the head is gone, rank 1 leaves" in left
 
 
+@pytest.mark.long
 def test_nodes_that_cannot_work_together_end_the_job_with_code_2(machines, embedded, tmp_path):
     """Before a model loads: no machine has an interface of that name. The code comes back through job and script."""
     flags = ["--config", "configs/quickstart.yaml", "--actor.num_nodes", 2, "--run.dir", tmp_path / "run"]

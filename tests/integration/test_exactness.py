@@ -10,25 +10,41 @@ from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.losses import DIVISORS
 from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.runtime.exactness.batch import STEP_ROWS, Terms
-from openrlhf_prefix.runtime.exactness.layouts import Layout, all_layouts
+from openrlhf_prefix.runtime.exactness.layouts import Layout, all_layouts, covering
 from openrlhf_prefix.runtime.exactness.measure import TOLERANCE, measure, measure_cases
 
 SMALL = [Layout(1, 1), Layout(1, 4, stage=2), Layout(2, 2, True, stage=1, reordered=True), Layout(2, 0, True, stage=2)]
 
 
-def test_every_layout_moves_the_parameters_alike():
+LAYOUTS = [
+    pytest.param(covering(all_layouts()), 33, id="any three settings"),
+    pytest.param(all_layouts(), 168, id="all", marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize(("layouts", "count"), LAYOUTS)
+def test_every_layout_moves_the_parameters_alike(layouts, count):
     """Micro-batches of 1, 2, 4 rows and dynamic, 1 and 2 ranks, packed and padded, ZeRO 1-3, offload, two orders;
     policy, KL, entropy and correction terms; a last step that is cut short."""
-    found = measure(all_layouts())
-    assert len(found) == 168
+    found = measure(layouts)
+    assert len(found) == count
     wrong = {layout.name(): error for layout, error in found.items() if not error <= TOLERANCE}
     assert not wrong
 
 
-@pytest.mark.parametrize("divisor", DIVISORS)
-def test_a_few_layouts_with_every_divisor(divisor):
-    found = measure(SMALL, Terms(divisor=divisor))
-    assert max(found.values()) <= TOLERANCE
+def test_any_three_settings_occur_together():
+    """Counted by hand: ranks 2, micro 4, stage 3, offload 2, order 2, packing 2, and dynamic batching always packs."""
+    chosen = covering(all_layouts())
+    for names, count in {("ranks", "stage", "offload"): 12, ("micro", "packing", "stage"): 21}.items():
+        assert len({tuple(getattr(layout, name) for name in names) for layout in chosen}) == count
+
+
+def test_a_few_layouts_with_every_divisor():
+    found = measure_cases([(layout, Terms(divisor=divisor)) for divisor in DIVISORS for layout in SMALL])
+    wrong = {
+        (layout.name(), terms.divisor): error for (layout, terms), error in found.items() if not error <= TOLERANCE
+    }
+    assert not wrong and len(found) == 12
 
 
 def test_the_loss_of_every_preset():

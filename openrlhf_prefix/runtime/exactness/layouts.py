@@ -1,6 +1,7 @@
 """The ways to compute one optimizer step, and the table of how far each is from the reference."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +37,19 @@ def all_layouts() -> list[Layout]:
             (1, 2), batching, (1, 2, 3), (False, True), (False, True)
         )
     ]
+
+
+def covering(layouts: Sequence[Layout], settings: int = 3) -> list[Layout]:
+    """Some of the layouts, in which all combinations of any three settings that the layouts hold still occur."""
+
+    def combinations(layout: Layout) -> set[tuple[Any, ...]]:
+        return set(itertools.combinations(vars(layout).items(), settings))
+
+    left, chosen = set().union(*map(combinations, layouts)), []
+    while left:  # greedy: the one that adds most
+        chosen.append(max(layouts, key=lambda layout: len(combinations(layout) & left)))
+        left -= combinations(chosen[-1])
+    return chosen
 
 
 def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
