@@ -78,7 +78,7 @@ FAULTS = [
 ]
 STALE_WEIGHT = Fault(
     "stale engine weights",
-    "runtime/weight_sync.py",
+    "runtime/cpu_worker.py",
     "self._received.append((name, weight))",
     'self._received += [] if "layers.1.mlp.down_proj" in name else [(name, weight)]',
     "tests/e2e/test_doctor.py",

@@ -69,7 +69,7 @@ class CpuPlatform(CudaPlatform):
     """A machine without CUDA."""
 
     name = "cpu"
-    worker_extension = "openrlhf_prefix.runtime.weight_sync.GlooWorkerExtension"
+    worker_extension = "openrlhf_prefix.runtime.cpu_worker.GlooWorkerExtension"
 
     def adjust(self, args: SimpleNamespace) -> None:
         args.ds.attn_implementation = "sdpa"

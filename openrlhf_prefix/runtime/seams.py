@@ -60,6 +60,7 @@ SEAMS = [
     Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.save_best_checkpoint", "extended: state of the controller"),
     Seam("openrlhf.trainer.ray.ppo_actor", "stateless_init_process_group", "gloo instead of NCCL on a CPU"),
     Seam("openrlhf.utils.deepspeed.deepspeed", "get_train_ds_config", "PyTorch's Adam on a CPU"),
+    Seam("vllm.model_executor.layers.utils", "dispatch_cpu_unquantized_gemm", "keeps the weights it packs on a CPU"),
     Seam("deepspeed.comm.torch", "build_shm_op", "gloo alone on a CPU"),
     Seam("deepspeed.comm.torch", "TorchBackend.all_gather_into_tensor", "finished on return on a CPU"),
     Seam("openrlhf.models.utils", "compute_reward", "KL in the reward"),

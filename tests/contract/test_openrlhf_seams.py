@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -81,10 +83,23 @@ def test_the_engine_marks_the_last_parameter_of_a_round():
     assert "empty_cache=count == num_params" in inspect.getsource(ActorPPOTrainer.broadcast_to_vllm)
 
 
-def test_the_parser_is_built_without_the_heavy_imports():
-    import subprocess
-    import sys
+def test_a_cpu_engine_keeps_the_weights_that_vllm_packs():
+    """In a process of its own, like an engine: the extension changes vLLM for good. Where oneDNN multiplies in bf16,
+    vLLM would leave a tensor without elements, and no later sync could be loaded or checked."""
+    code = """
+import torch
+import openrlhf_prefix.runtime.cpu_worker
+from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+layer = torch.nn.Linear(64, 32, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+weight, rows = layer.weight.clone(), torch.randn(4, 64, dtype=torch.bfloat16)
+dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+assert torch.equal(layer.weight, weight)
+torch.testing.assert_close(layer.cpu_linear(rows, layer.weight, None), rows @ weight.t(), rtol=0.02, atol=0.02)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
+
+def test_the_parser_is_built_without_the_heavy_imports():
     code = (
         "import sys; from openrlhf_prefix.runtime import upstream_cli; upstream_cli.build_parser(); "
         "assert not {'ray', 'vllm', 'deepspeed', 'transformers'} & set(sys.modules)"
