@@ -25,9 +25,10 @@ def test_two_zero3_ranks_and_two_engines_train(two_ranks):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A Ray cluster with one logical GPU, started by hand as an administrator would; gives its addresses."""
-    port, dashboard = 26379, 28265
+    port, dashboard, agent = 26379, 28265, 28365  # every other Ray of this machine wants the usual agent's port
     start = [RAY, "start", "--head", "--block", "--num-cpus", "4", "--num-gpus", "1", "--disable-usage-stats"]
     start += ["--port", str(port), "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
+    start += ["--dashboard-agent-listen-port", str(agent)]
     log = tmp_path_factory.mktemp("cluster") / "ray.log"
     with log.open("w") as output:
         head = subprocess.Popen(start, stdout=output, stderr=subprocess.STDOUT)
