@@ -96,6 +96,14 @@ def _check_method(args: argparse.Namespace) -> None:
         )
     _check_controller(args)
     _check_supervised(args)
+    if args.algo.dynamic_filtering_enable and (
+        flags.rescue != "none" or args.prefix.controller in ("adaptive", "on_failure")
+    ):
+        what = f"prefix.controller {args.prefix.controller}" if flags.rescue == "none" else f"rescue {flags.rescue}"
+        raise UserError(
+            f"algo.dynamic_filtering_enable drops the groups that failed before {what} sees them: leave one of the "
+            "two out"
+        )
     for name in ("imitation_coef", "imitation_end"):
         value = getattr(flags, name)
         if value < 0 or (flags.convex and value > 1):
@@ -133,9 +141,10 @@ def _check_supervised(args: argparse.Namespace) -> None:
         raise UserError("hybrid.sft_validate is 0 (never) or more, and hybrid.sft_lr above 0")
     if (flags.sft_lr is not None or flags.sft_validate) and not flags.sft_steps:
         raise UserError("hybrid.sft_lr and hybrid.sft_validate need a supervised stage: set hybrid.sft_steps")
-    if flags.rescue != "none" and flags.imitation == POLICY:
+    if flags.rescue != "none" and flags.imitation in (POLICY, "luffy"):
         raise UserError(
-            f"hybrid.rescue {flags.rescue} puts demonstrations in: say how they train with hybrid.imitation"
+            f"hybrid.rescue {flags.rescue} puts demonstrations in, which belong to no group and have no advantage for "
+            f"hybrid.imitation {flags.imitation}: train them with nll, dft, phi, trust or srft"
         )
     if flags.rescue != "none" and prefixed_rows(args):
         raise UserError(

@@ -73,7 +73,7 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add("--hybrid.imitation_coef", type=float, default=None, help="weight of that term at the first step")
     add("--hybrid.imitation_end", type=float, default=None, help="weight at imitation_steps, by a cosine")
     add("--hybrid.imitation_steps", type=int, default=None, help="steps until then (default: the steps of the run)")
-    add("--hybrid.imitation_mean", choices=MEANS, default=None, help="its divisor: the policy's, or its own tokens")
+    add("--hybrid.imitation_mean", choices=MEANS, default=None, help="one divisor for both terms, or each its own")
     add("--hybrid.convex", type=boolean, default=None, help="the policy's term has 1 - imitation weight")
     add("--hybrid.clip", type=boolean, default=None, help="PPO-clip at all (default: the preset's)")
     add("--hybrid.clip_prefix", type=boolean, default=None, help="PPO-clip on prefix tokens too (default: preset)")

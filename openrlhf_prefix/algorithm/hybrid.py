@@ -72,8 +72,9 @@ class HybridLoss:
     dual_clip: float | None = None
     clip_prefix: bool = True
     imitation: str = POLICY  # what prefix tokens train with: POLICY, or a row of imitation.IMITATION
-    imitation_mean: str = "policy"  # divisor of the imitation term: the policy's, or the step's prefix "tokens"
+    imitation_mean: str = "policy"  # "policy": one divisor for both terms; "tokens": each its own tokens
     convex: bool = False  # policy_coef = 1 - imitation_coef
+    sampled: str = "advantage"  # sampled tokens train with A r, or with A alone: "likelihood"
     entropy_coef: float | None = None
     kl_on_prefix: bool = False
     entropy_on_prefix: bool = False
@@ -89,7 +90,9 @@ class HybridLoss:
         action = rows.action_mask.bool()
         sampled = action & ~rows.prefix_mask
         per_token, sums = self._policy(rows, action, sampled)
-        loss = self._reduce(per_token, action, counts, counts.tokens)
+        apart = self.imitation != POLICY and self.imitation_mean == "tokens"
+        mask, tokens = (sampled, counts.sampled) if apart else (action, counts.tokens)
+        loss = self._reduce(per_token, mask, counts, tokens)
         share = action.any(-1).sum() / max(counts.rows, 1.0)
         sums["policy_loss"] = (loss.detach(), share)
         if self.imitation != POLICY:
@@ -144,7 +147,7 @@ class HybridLoss:
             log_probs, old, correction = sequence_log_ratio(log_probs - behaviour, action), zero, None
         loss = policy_loss_per_token(
             log_probs,
-            old,
+            log_probs.detach() if self.sampled == "likelihood" else old,  # a ratio of 1
             advantages,
             rows.prefix_mask,
             self.clip_low,

@@ -22,7 +22,7 @@ class Preset:
     imitation: str = "policy"  # --hybrid.imitation: what prefix tokens train with, algorithm/imitation.py
     imitation_coef: float = 1.0  # --hybrid.imitation_coef: at the first step
     imitation_end: float = 1.0  # --hybrid.imitation_end: at --hybrid.imitation_steps, by a cosine
-    imitation_mean: str = "policy"  # --hybrid.imitation_mean: divisor of that term, "policy" or its own "tokens"
+    imitation_mean: str = "policy"  # --hybrid.imitation_mean: one divisor with the "policy", or each its own "tokens"
     convex: bool = False  # --hybrid.convex: the policy's term has 1 - imitation_coef
     clip: bool = True  # --hybrid.clip: PPO-clip at all
     clip_prefix: bool = True  # --hybrid.clip_prefix: on prefix tokens too
@@ -80,6 +80,7 @@ PRESETS = {
         baseline="all",
         sampled="likelihood",
         imitation="srft",
+        imitation_mean="tokens",
         clip=False,
         divisor="token-mean",
     ),
@@ -117,6 +118,7 @@ PRESETS = {
     "chord_mu": Preset(
         source="arXiv 2508.11408, weight 0.9 -> 0.05",
         demonstration="whole",
+        divisor="token-mean",
         imitation="nll",
         imitation_coef=0.9,
         imitation_end=0.05,
@@ -126,6 +128,7 @@ PRESETS = {
     "chord_phi": Preset(
         source="arXiv 2508.11408, constant weight 0.1",
         demonstration="whole",
+        divisor="token-mean",
         imitation="phi",
         imitation_coef=0.1,
         imitation_end=0.1,

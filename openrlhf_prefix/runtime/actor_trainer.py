@@ -48,6 +48,7 @@ def hybrid_loss(args: SimpleNamespace) -> HybridLoss:
         imitation=args.hybrid.imitation,
         imitation_mean=args.hybrid.imitation_mean,
         convex=args.hybrid.convex,
+        sampled=args.hybrid.sampled,
         entropy_coef=args.actor.entropy_coef,
         kl_on_prefix=args.prefix.in_kl,
         entropy_on_prefix=args.prefix.in_entropy,

@@ -34,6 +34,7 @@ UPSTREAM = {
     "logger.wandb.key": "",
 }
 SWITCHES = ("train.async_enable", "train.dynamic_batch_enable", "train.colocate_all")
+SWITCHES += ("algo.dynamic_filtering_enable",)
 
 
 def resolved(**explicit: object) -> SimpleNamespace:
@@ -101,9 +102,18 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         ({"hybrid__sft_lr": 1e-5}, "need a supervised stage"),
         ({"hybrid__preset": "sft_then_rft", "hybrid__sft_lr": 0.0}, "hybrid.sft_lr above 0"),
         ({"hybrid__preset": "sft_then_rft", "prefix__long_demonstrations": "truncate"}, "use drop"),
-        ({"hybrid__preset": "hpt", "hybrid__imitation": "policy"}, "say how they train with hybrid.imitation"),
+        ({"hybrid__preset": "hpt", "hybrid__imitation": "policy"}, "train them with nll, dft, phi, trust or srft"),
         ({"hybrid__preset": "hpt", "prefix__prefixed_per_group": 1}, "set prefix.prefixed_per_group to 0"),
         ({"hybrid__preset": "hpt", "hybrid__gate": 4}, "right samples of 4, from 0 to one less"),
+        ({"hybrid__preset": "hpt", "hybrid__imitation": "luffy"}, "no advantage for hybrid.imitation luffy"),
+        (
+            {"hybrid__preset": "relift", "algo__dynamic_filtering_enable": True},
+            "drops the groups that failed before rescue buffer sees them",
+        ),
+        (
+            {"prefix__controller": "on_failure", "algo__dynamic_filtering_enable": True},
+            "drops the groups that failed before prefix.controller on_failure sees them",
+        ),
         ({"hybrid__preset": "relift", "prefix__in_kl": True}, "leave it out with"),
         ({"hybrid__preset": "rft", "prefix__controller": "adaptive"}, "preset rft has none"),
         ({"hybrid__preset": "luffy", "prefix__controller": "staged"}, "preset luffy has none"),

@@ -81,6 +81,28 @@ def test_the_policy_term_leaves_the_demonstration_alone_and_the_weights_are_appl
     assert convex(rows(), COUNTS, imitation_coef=0.3)[0].item() == pytest.approx(0.7 * -0.125 + 0.6 * math.log(2))
 
 
+def test_token_means_of_two_terms_have_a_divisor_each_or_one_for_both() -> None:
+    """UFT: the policy's mean over 2 sampled tokens, -0.5 however long the hint is, beside the hint's over its 3. With
+    one divisor, -1 / 5 and 6 log 2 / 5."""
+    loss = HybridLoss(divisor="token-mean", imitation="nll", imitation_mean="tokens")
+    assert loss(rows(), COUNTS)[0].item() == pytest.approx(-0.5 + 2 * math.log(2))
+    assert replace(loss, imitation_mean="policy")(rows(), COUNTS)[0].item() == pytest.approx((6 * math.log(2) - 1) / 5)
+
+
+def test_a_likelihood_weight_knows_no_ratio() -> None:
+    """SRFT weights grad log p with -1 and 0.1 e^H also after the policy has moved: p was 0.3, is 0.6."""
+    now, old, weights = (torch.tensor([[value] * 2]) for value in (0.6, 0.3, 0.0))
+    weights[0, 0], weights[0, 1] = -1.0, 0.25
+    log_probs = now.log().requires_grad_()
+    plain = LossRows(log_probs, old.log(), weights, torch.ones(1, 2) > 0, torch.zeros(1, 2) > 0)
+    low, high = 1.0, math.inf  # no clip
+    for sampled, ratio in (("likelihood", 1.0), ("advantage", 2.0)):
+        log_probs.grad = None
+        loss = HybridLoss(divisor="token-mean", clip_low=low, clip_high=high, sampled=sampled)
+        loss(plain, StepCounts(1.0, 2.0, 2.0))[0].backward()
+        assert (-2 * log_probs.grad[0]).tolist() == pytest.approx([-ratio, 0.25 * ratio])
+
+
 def test_chord_at_0_is_reinforcement_and_at_1_supervised() -> None:
     loss = HybridLoss(divisor="constant", budget=4, imitation="nll", imitation_mean="tokens", convex=True)
     alone = rows(advantages=torch.where(PREFIX, torch.zeros(2, 3), rows().advantages))

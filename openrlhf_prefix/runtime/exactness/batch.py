@@ -39,7 +39,7 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Terms:
-    """Which terms the loss has beside the policy's."""
+    """Which terms the loss has beside the policy's, and what the demonstrations of the batch are."""
 
     divisor: str = "token-mean"
     kl_coef: float = 0.05
@@ -48,8 +48,9 @@ class Terms:
     clip: bool = True
     imitation: str = "policy"  # of prefix tokens: "policy", or a row of WEIGHTS
     imitation_coef: float = 0.7
-    imitation_mean: str = "tokens"  # divisor of that term: its own tokens, or the "policy"'s divisor
+    imitation_mean: str = "tokens"  # divisors of the two terms: each its own tokens, or all as the "policy"
     convex: bool = False
+    whole: bool = False  # prefixed rows are demonstrations to their end, with nothing sampled
 
 
 # What the methods multiply grad log p of a demonstration token with, from their definitions: p its probability, A its
@@ -99,11 +100,13 @@ def load_model(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
 
 
-def make_rows(model: Any) -> list[Row]:
+def make_rows(model: Any, whole: bool = False) -> list[Row]:
     """The rows; log-probs lie around the model's own, so that some tokens are clipped and some are dropped."""
     generator = torch.Generator().manual_seed(11)
     rows = []
     for prompt, prefix, continuation, advantage, of_prefix in SHAPES:
+        if whole and prefix:
+            prefix, continuation = prefix + continuation, 0
         tokens = torch.randint(1, VOCABULARY, (prompt + prefix + continuation,), generator=generator)
         with torch.no_grad():
             log_probs, _ = _forward(model, tokens, prompt)
@@ -167,7 +170,9 @@ def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tens
             toward = row.base[t] - log_probs[t]
             k3 = toward.exp() - 1 - toward
             sampled_part.append(terms.kl_coef * k3 - (terms.entropy_coef or 0.0) * entropies[t])
-    of_policy = _divided(policy, len(log_probs), n_all, step, terms.divisor)
+    apart = terms.imitation != "policy" and terms.imitation_mean == "tokens"
+    of_row, of_step = (len(policy), n_sampled) if apart else (len(log_probs), n_all)
+    of_policy = _divided(policy, of_row, of_step, step, terms.divisor)
     beside = _divided(sampled_part, len(sampled_part), n_sampled, step, terms.divisor)
     if terms.imitation == "policy":
         return of_policy + beside
@@ -190,9 +195,9 @@ def _divided(values: list[torch.Tensor], of_row: int, of_step: int, step: list[R
     """The sum of one row's tokens, divided as the divisor says: `of_row` of the term are in it, `of_step` in all."""
     total = sum(values, torch.zeros(()))
     if divisor == "token-mean":
-        return total / of_step
+        return total / max(of_step, 1)
     if divisor == "seq-mean":
-        return total / of_row / len(step)
+        return total / max(of_row, 1) / len(step)
     return total / (len(step) * BUDGET)
 
 

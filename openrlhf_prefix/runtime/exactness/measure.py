@@ -117,13 +117,14 @@ def _compare(cases: list[Case], model: Path, upstream: bool, count: int | None) 
     """Relative difference of each case, on this rank."""
     from openrlhf_prefix.runtime.exactness.training import train  # imports OpenRLHF, which wants the platform first
 
-    rows = make_rows(load_model(model))[:count]
+    every = {terms for _, terms in cases}
+    rows = {whole: make_rows(load_model(model), whole)[:count] for whole in {terms.whole for terms in every}}
     before = {name: value.detach() for name, value in load_model(model).named_parameters()}
-    expected = {terms: reference_change(load_model(model), rows, terms) for terms in {terms for _, terms in cases}}
+    expected = {terms: reference_change(load_model(model), rows[terms.whole], terms) for terms in every}
     found = {}
     shown = sys.__stderr__ if sys.__stderr__.isatty() and os.environ["RANK"] == "0" else None
     for layout, terms in tqdm(cases, desc=f"{cases[0][0].ranks} rank(s)", file=shown, disable=shown is None):
-        ordered = shuffled_within_steps(rows, seed=3) if layout.reordered else rows
+        ordered = shuffled_within_steps(rows[terms.whole], seed=3) if layout.reordered else rows[terms.whole]
         after, wanted = train(layout, model, ordered, terms, upstream), expected[terms]
         size = sum(value.square().sum() for value in wanted.values()).sqrt()
         error = sum((after[name] - before[name] - wanted[name]).square().sum() for name in wanted).sqrt()
