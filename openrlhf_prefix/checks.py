@@ -12,6 +12,8 @@ from openrlhf_prefix.derived import data_parallel_ranks, make_sampler, prefixed_
 from openrlhf_prefix.errors import UserError
 
 WANDB_KEY = "WANDB_API_KEY"
+AT_LEAST_1 = ("rollout.batch_size", "rollout.n_samples_per_prompt", "train.batch_size", "train.num_episodes")
+AT_LEAST_1 += ("train.max_epochs", "eval.n_samples_per_prompt", "verifier.workers", "actor.num_gpus_per_node")
 
 
 def check_flags(args: argparse.Namespace) -> None:
@@ -32,9 +34,7 @@ def check_flags(args: argparse.Namespace) -> None:
         )
     if args.hybrid.estimator.endswith("_prefix") and args.hybrid.baseline != "plain":
         raise UserError(f"hybrid.estimator {args.hybrid.estimator} needs hybrid.baseline plain")
-    for name, size in (("rollout.batch_size", args.rollout.batch_size), ("train.batch_size", args.train.batch_size)):
-        if size < 1:
-            raise UserError(f"{name} is {size}: a step needs at least 1 row")
+    _check_numbers(args)
     rows = args.rollout.batch_size * group
     if rows % args.train.batch_size:
         raise UserError(
@@ -45,6 +45,23 @@ def check_flags(args: argparse.Namespace) -> None:
     _check_batch(args)
     _check_method(args)
     _check_unsupported(args)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    """Sizes and counts that would fail, or do nothing, long after the models are loaded."""
+    for name in AT_LEAST_1:
+        if (value := _get(args, name)) < 1:
+            raise UserError(f"{name} is {value}: give at least 1")
+    for name in ("ckpt.save_steps", "eval.steps"):
+        if (value := _get(args, name)) == 0:
+            raise UserError(f"{name} is {value}: give a number of steps, or -1 for never")
+    if not 0 <= args.actor.adam.lr < float("inf"):
+        raise UserError(f"actor.adam.lr is {args.actor.adam.lr}: give 0 or more")
+
+
+def _get(args: argparse.Namespace, name: str) -> float:
+    group, leaf = name.split(".")
+    return getattr(getattr(args, group), leaf)
 
 
 def _check_batch(args: argparse.Namespace) -> None:
@@ -167,6 +184,10 @@ def _check_unsupported(args: argparse.Namespace) -> None:
             "train.async_enable is not supported: the prefix schedule needs the step each rollout belongs to; "
             "leave it out (rollouts and training then alternate)"
         )
+    if args.data.prompt_probs:
+        raise UserError(
+            "data.prompt_probs is not supported: an episode visits every problem once; repeat a file's rows instead"
+        )
     if args.data.max_images_per_prompt > 0:
         raise UserError("data.max_images_per_prompt: prefix rollouts are text only; leave it at 0")
     if args.actor.policy_loss_type != "ppo" and prefixed_rows(args):
@@ -192,7 +213,7 @@ def _check_unsupported(args: argparse.Namespace) -> None:
             "same): use ds.zero_stage 3, or leave it out"
         )
     in_place = args.ds.param_dtype == "bf16" and not (args.ds.zero_stage == 1 and accumulates_in_fp32)
-    if args.prefix.gradient_every and not in_place:
+    if args.prefix.gradient_every and prefixed_rows(args) and not in_place:
         raise UserError(
             "prefix.gradient_every measures on ZeRO's bf16 optimizers: with ds.param_dtype fp16, or ds.zero_stage 1 "
             "and ds.grad_accum_dtype fp32, set it to 0"

@@ -33,7 +33,8 @@ def train(argv: Sequence[str]) -> None:
     folder.claim(resume=resolved.args.ckpt.load_enable)
     text = config.dump(resolved.flat)
     print(text, end="")
-    print(f"# dry run: the flags are valid, saved in {folder.write_config(text)}")
+    place = "not saved: the folder holds a run" if folder.used() else f"saved in {folder.write_config(text)}"
+    print(f"# dry run: the flags are valid, {place}")
 
 
 def plan(argv: Sequence[str]) -> None:

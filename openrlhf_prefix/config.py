@@ -46,12 +46,22 @@ def read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     return {**read_yaml(path.parent / base, (*above, path.absolute())), **flat}
 
 
+class _EveryKeyOnce(yaml.SafeLoader):
+    """YAML as it is, but for a key that a mapping gives twice: PyYAML would let the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise yaml.constructor.ConstructorError(None, None, f"{twice} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_mapping(path: Path) -> dict[str, Any]:
     """What a YAML file holds, as it stands; nothing is an empty mapping. UserError where it is something else."""
     if not path.is_file():
         raise UserError(f"there is no config file {str(path)!r} here ({Path.cwd()}): check --config")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _EveryKeyOnce)  # noqa: S506, a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if content is None:

@@ -234,7 +234,7 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
     values = {name: value for name, value in values.items() if name not in explicit}
     ours, names = UPSTREAM["algo.advantage.estimator"]
     values["algo.advantage.estimator"] = names.get(str(explicit.get(ours, values.get(ours))))
-    if int(str(explicit.get("rollout.n_samples_per_prompt", 8))) == 1:
+    if str(explicit.get("rollout.n_samples_per_prompt")) == "1":
         values["algo.advantage.estimator"] = "reinforce"  # OpenRLHF has no group of one for the others
     return values
 

@@ -102,7 +102,7 @@ def optimizer_steps(args: SimpleNamespace) -> int:
     problems = 0
     for name in args.data.prompt_dataset.split(","):
         problems += sum(1 for _ in islice(iterate(name, args.data.prompt_split), args.data.max_samples))
-    rollouts = problems // args.rollout.batch_size * args.train.num_episodes
+    rollouts = min(problems, args.data.max_samples) // args.rollout.batch_size * args.train.num_episodes
     rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
     return rollouts * (rows // args.train.batch_size) * args.train.max_epochs
 

@@ -96,7 +96,7 @@ def load_problems(
         problems += _tokenise(name, rows, args, tokenizer, budget, counts)
     if not problems:
         raise UserError(f"{names}: every prompt is too long and was dropped: raise data.max_len")
-    return problems
+    return problems[: args.data.max_samples]  # as upstream, of each file and of all
 
 
 def identifier(name: str, row: Row) -> str:

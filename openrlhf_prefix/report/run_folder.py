@@ -19,6 +19,8 @@ from typing import Any
 
 from openrlhf_prefix.errors import UserError
 
+BEFORE_A_RUN = ("config.yaml", "model", ".model.new")  # the last two: model_folder.py
+
 
 class RunFolder:
     """Reads and writes one run folder."""
@@ -26,17 +28,20 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def claim(self, resume: bool) -> None:
-        """Makes the folder of a new run; one that holds a run already is taken only to resume it.
+    def used(self) -> bool:
+        """Whether the folder holds a run, and not just what a dry or a refused one leaves."""
+        return self.path.is_dir() and any(entry.name not in BEFORE_A_RUN for entry in self.path.iterdir())
 
-        A folder with nothing but a config.yaml (a dry run) counts as new. Raises UserError.
-        """
-        used = self.path.exists() and any(entry.name != "config.yaml" for entry in self.path.iterdir())
-        if used and not resume:
+    def claim(self, resume: bool) -> None:
+        """Makes the folder of a new run; one that holds a run already is taken only to resume it. Raises UserError."""
+        if self.used() and not resume:
             raise UserError(
                 f"{self.path} already holds a run: give another --run.dir, or --ckpt.load_enable to resume it"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--run.dir {self.path} cannot be made ({error.strerror}): give another one") from None
 
     def write_config(self, text: str) -> Path:
         path = self.path / "config.yaml"

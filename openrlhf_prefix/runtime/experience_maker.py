@@ -189,8 +189,11 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             scale=not self.args.algo.advantage.no_std_norm,
         )
         parts = flat.split([experience.advantages.numel() for experience in experiences])
-        for experience, part in zip(experiences, parts, strict=True):
+        for experience, part, prefix_mask, kept in zip(experiences, parts, prefix_masks, selected, strict=True):
             experience.advantages = part.view_as(experience.advantages)
+            sampled = experience.action_mask.bool() & ~prefix_mask
+            for name, mask in (("return", sampled), ("prefix_advantage", kept)):
+                experience.info[name] = (experience.advantages * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
     def _select(self, prefix_masks: list[torch.Tensor]) -> list[torch.Tensor]:
         """Kept prefix tokens, ranked over the whole batch whatever its split into experiences."""

@@ -31,6 +31,7 @@ from openrlhf_prefix.runtime.preflight import (
     check_deepspeed,
     check_gpus,
     check_rewards,
+    check_weights,
     load_tokenizer,
     stop_ids,
     try_reward,
@@ -123,6 +124,7 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
     check_deepspeed(importlib.metadata.version("deepspeed"))
     check_rewards(args)
     tokenizer = load_tokenizer(args)
+    check_weights(args)
     budget = response_budget(args)
     counts, left_out = Counter(), Counter()
     train_set = load_problems(args.data.prompt_dataset, args, tokenizer, budget, args.data.prompt_split, counts)
@@ -181,7 +183,13 @@ def start_ray(args: SimpleNamespace) -> None:
     running = "RAY_ADDRESS" in os.environ
     resources = None
     if running:  # which accelerators there are decides on the environment of the workers, so look first
-        ray.init(log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError) as error:
+            raise UserError(
+                f"no Ray cluster answers at RAY_ADDRESS {os.environ['RAY_ADDRESS']} "
+                f"({str(error).strip().splitlines()[0]}): check it, or unset it for a run on this machine alone"
+            ) from None
         resources = ray.cluster_resources()
         ray.shutdown()
     chosen = platform.choose(resources)

@@ -19,6 +19,8 @@ OLDEST_DEEPSPEED = "0.19.0"
 # transformers makes an empty tokenizer, without a word, for some model types whose folder has none of these.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
+WEIGHT_FILES = ("*.safetensors", "*.bin")
+
 
 def load_tokenizer(args: SimpleNamespace) -> Any:
     """The model's tokenizer, after a look at its config. Raises UserError."""
@@ -48,6 +50,8 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
         )
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{name} has no tokenizer: save one into that folder ({_first_line(error)})") from None
+    if not tokenizer("a1", add_special_tokens=False)["input_ids"]:
+        raise UserError(f"{name} has no tokenizer: its files name special tokens alone; save the vocabulary, too")
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"the tokenizer of {name} has no eos token, so that no response would end: set one and save it"
@@ -57,6 +61,13 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
             f"the tokenizer of {name} has no chat template: add one, or leave out data.apply_chat_template"
         )
     return tokenizer
+
+
+def check_weights(args: SimpleNamespace) -> None:
+    """A model folder holds weights. Raises UserError."""
+    folder = Path(args.actor.model_name_or_path)
+    if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in WEIGHT_FILES):
+        raise UserError(f"{folder} has no weights (none of {', '.join(WEIGHT_FILES)}): copy them there")
 
 
 def check_remote_code(args: SimpleNamespace) -> None:
@@ -139,7 +150,7 @@ def try_reward(args: SimpleNamespace, tokenizer: Any, problem: Problem) -> str |
     try:
         outcome = asyncio.run(reward(Sample(prompt + response, prompt, problem.answer, response)))
     except RuntimeError as error:
-        raise UserError(f"{urls[0]} does not start: {error}") from None
+        raise UserError(f"{urls[0]} does not start: {str(error).strip().splitlines()[-1]}") from None
     finally:
         reward.close()
     if outcome.failure == "shape":

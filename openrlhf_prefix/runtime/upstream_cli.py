@@ -45,7 +45,7 @@ def check(flat: Mapping[str, Any]) -> SimpleNamespace:
     namespace: dict[str, Any] = {"args": nested(flat)}
     try:
         _execute(_split_main()[1], namespace)
-    except (AssertionError, ValueError, AttributeError, TypeError) as error:
+    except (AssertionError, ValueError, AttributeError, TypeError, ArithmeticError, ImportError) as error:
         raise UserError(f"OpenRLHF refuses these flags: {error}") from error
     return namespace["args"]
 

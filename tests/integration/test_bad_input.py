@@ -80,6 +80,8 @@ def refuse(capsys, flags, *more):
         ("prefix.demonstration_fraction", "0", "4 problems whose demonstrations are withheld"),
         ("prefix.long_demonstrations", "cut", "refuse, drop, truncate"),
         ("data.long_prompts", "truncate", "refuse, drop"),
+        ("rollout.n_samples_per_prompt", "eight", "invalid int value"),
+        ("ds.ring_attn_size", "0", "OpenRLHF refuses these flags"),
         ("hybrid.plugin", "./no_method.py", "hybrid.plugin: there is no file"),
         ("hybrid.sft_steps", "1", "of a run of 1 steps leaves none to one of the two stages"),
         ("prefix.controller", "magic", "schedule, uniform, staged"),
@@ -136,6 +138,19 @@ def test_a_model_folder_without_a_tokenizer_is_refused(capsys, base, model, tmp_
     for name in ("config.json", "model.safetensors"):
         (bare / name).symlink_to(model / name)
     assert "has no tokenizer" in refuse(capsys, {**base, "actor.model_name_or_path": str(bare)})
+    for name in ("tokenizer_config.json", "chat_template.jinja"):
+        (bare / name).symlink_to(model / name)
+    said = refuse(capsys, {**base, "actor.model_name_or_path": str(bare)})
+    assert "has no tokenizer: its files name special tokens alone" in said
+
+
+def test_a_model_folder_without_weights_is_refused(capsys, base, model, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in model.iterdir():
+        if file.suffix != ".safetensors":
+            (bare / file.name).symlink_to(file)
+    assert "has no weights (none of *.safetensors" in refuse(capsys, {**base, "actor.model_name_or_path": str(bare)})
 
 
 def test_a_reward_file_without_the_function_is_refused(capsys, base, tmp_path):
@@ -148,13 +163,30 @@ def test_a_yaml_file_is_held_to_the_same_names(capsys, base, tmp_path):
     (tmp_path / "run.yaml").write_text("prefix:\n  keeep: 0.2\n")
     assert "did you mean prefix.keep" in refuse(capsys, base, "--config", tmp_path / "run.yaml")
     assert "there is no config file" in refuse(capsys, base, "--config", tmp_path / "absent.yaml")
+    (tmp_path / "twice.yaml").write_text("prefix: {keep: 0.2}\nprefix: {high: 0.9}\n")
+    assert "prefix is given twice" in refuse(capsys, base, "--config", tmp_path / "twice.yaml")
 
 
 def test_an_existing_run_is_not_written_over(capsys, base, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1}\n')
     assert "already holds a run" in refuse(capsys, base)
+    (tmp_path / "run" / "config.yaml").write_text("what it ran with\n")
+    argv = [token for name, value in base.items() for token in (f"--{name}", *value.split())]
+    cli.main(["train", *argv, "--ckpt.load_enable", "--dry_run"])
+    assert "not saved: the folder holds a run" in capsys.readouterr().out
+    assert (tmp_path / "run" / "config.yaml").read_text() == "what it ran with\n"
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == '{"step": 1}\n'
+    said = refuse(capsys, {**base, "run.dir": str(tmp_path / "run" / "metrics.jsonl" / "x")})
+    assert "cannot be made" in said
+
+
+def test_what_a_refused_run_left_does_not_refuse_the_next_one(tmp_path):
+    from openrlhf_prefix.report.run_folder import RunFolder
+
+    for name in ("model", ".model.new"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    RunFolder(tmp_path / "run").claim(resume=False)
 
 
 def test_a_dry_run_prints_and_saves_a_config_that_resolves_to_the_same(capsys, base, tmp_path):

@@ -150,12 +150,19 @@ def test_the_chat_template_takes_text_and_messages(tmp_path: Path) -> None:
     assert chat.prompt_ids.tolist() == ids("s:S;u:why;a:")
 
 
-def test_several_files_are_read_in_order_and_each_up_to_the_limit(tmp_path: Path) -> None:
+def test_several_files_are_read_in_order_each_up_to_the_limit_and_all_of_them_too(tmp_path: Path) -> None:
     first = write(tmp_path / "first.jsonl", [good(prompt=f"f{i}") for i in range(3)])
     second = write(tmp_path / "second.jsonl", [good(prompt="s0")])
-    problems = load_problems(f"{first},{second}", flags(data__max_samples=2), LetterTokenizer(), BUDGET, "train")
-    assert [problem.id for problem in problems] == ["first-1", "first-2", "second-1"]
-    assert [problem.prompt_ids.tolist() for problem in problems] == [ids("f0"), ids("f1"), ids("s0")]
+    for limit, expected in {
+        2: ["first-1", "first-2"],
+        3: ["first-1", "first-2", "first-3"],
+        4: ["first-1", "first-2", "first-3", "second-1"],
+    }.items():
+        problems = load_problems(
+            f"{first},{second}", flags(data__max_samples=limit), LetterTokenizer(), BUDGET, "train"
+        )
+        assert [problem.id for problem in problems] == expected
+    assert [problem.prompt_ids.tolist() for problem in problems] == [ids("f0"), ids("f1"), ids("f2"), ids("s0")]
 
 
 def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
