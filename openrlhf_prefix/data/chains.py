@@ -12,7 +12,7 @@ import operator
 from random import Random
 from typing import NamedTuple
 
-from openrlhf_prefix.data.tasks import Family
+from openrlhf_prefix.data.tasks import Family, Slip
 
 INSTRUCTION = "Left to right, modulo 10: "
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -28,24 +28,24 @@ class Problem(NamedTuple):
     def prompt(self) -> str:
         return f"{INSTRUCTION}{self.first}" + "".join(f"{symbol}{digit}" for symbol, digit in self.operations)
 
-    @property
-    def steps(self) -> list[tuple[int, str, int, int]]:
+    def steps(self, slip: Slip | None = None) -> list[tuple[int, str, int, int]]:
         """(value so far, operator, digit, new value), one a step."""
         steps, value = [], self.first
-        for symbol, digit in self.operations:
-            result = OPERATORS[symbol](value, digit) % 10
+        for number, (symbol, digit) in enumerate(self.operations):
+            error = slip.error if slip and slip.step == number else 0
+            result = (OPERATORS[symbol](value, digit) + error) % 10
             steps.append((value, symbol, digit, result))
             value = result
         return steps
 
     @property
     def answer(self) -> str:
-        return str(self.steps[-1][-1])
+        return str(self.steps()[-1][-1])
 
-    @property
-    def demonstration(self) -> str:
-        lines = [f"{value}{symbol}{digit}={result}" for value, symbol, digit, result in self.steps]
-        return "\n".join([*lines, self.guess])
+    def worked(self, slip: Slip | None = None) -> str:
+        steps = self.steps(slip)
+        lines = [f"{value}{symbol}{digit}={result}" for value, symbol, digit, result in steps]
+        return "\n".join([*lines, f"\\boxed{{{steps[-1][-1]}}}"])
 
     @property
     def guess(self) -> str:

@@ -19,6 +19,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--heldout", type=int, default=256, help="held-out problems")
     parser.add_argument("--tune", type=int, default=256, help="problems to choose learning rates on")
     parser.add_argument("--longer", type=int, default=256, help="held-out problems longer than any other")
+    parser.add_argument("--slips", type=float, default=0.0, help="share of wrong demonstrations in the training set")
     parser.add_argument("--min_operations", type=int, help="of the shortest problem (default: the family's)")
     parser.add_argument("--max_operations", type=int, help="of the longest: the difficulty")
     parser.add_argument("--seed", type=int, default=0)

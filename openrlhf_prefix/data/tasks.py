@@ -22,8 +22,18 @@ MANIFEST = "task.json"
 Rows = list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Slip:
+    """A mistake in a demonstration: the result of step `step` (from 0) is too high by `error`, modulo 10."""
+
+    step: int
+    error: int
+
+
 class Problem(Protocol):
     """Hashable, and equal to another one only if their prompts are."""
+
+    operations: tuple[tuple[str, int], ...]  # each of them is a step
 
     @property
     def prompt(self) -> str: ...
@@ -31,8 +41,7 @@ class Problem(Protocol):
     @property
     def answer(self) -> str: ...
 
-    @property
-    def demonstration(self) -> str: ...
+    def worked(self, slip: Slip | None = None) -> str: ...  # the demonstration, which goes on from its slip
 
     @property
     def guess(self) -> str: ...  # what the base model writes by habit
@@ -91,14 +100,23 @@ def _check_size(family: Family, rows: int, min_operations: int, max_operations: 
         raise ValueError(f"only {existing} problems exist, {rows} rows asked for: raise max_operations")
 
 
-def to_row(problem: Problem, identifier: str, source: str) -> dict[str, Any]:
+def slipped(problem: Problem, rng: Random) -> str:
+    """A demonstration with one slip that leads to a wrong answer (not every one does: times 0 forgives it)."""
+    right = problem.worked().splitlines()[-1]
+    while True:  # a slip in the last step always does
+        text = problem.worked(Slip(rng.randrange(len(problem.operations)), rng.randrange(1, 10)))
+        if text.splitlines()[-1] != right:
+            return text
+
+
+def to_row(problem: Problem, identifier: str, source: str, demonstration: str) -> dict[str, Any]:
     """The row of the dataset contract, shared by all sources of demonstrations."""
     return {
         "id": identifier,
         "source": source,
         "prompt": problem.prompt,
         "answer": problem.answer,
-        "demonstrations": [problem.demonstration],
+        "demonstrations": [demonstration],
     }
 
 
@@ -112,9 +130,15 @@ def write_task(
     max_operations: int | None = None,
     tune: int = 256,
     longer: int = 256,
+    slips: float = 0.0,
 ) -> dict[str, Path]:
-    """Write a `.jsonl` for every part and `task.json`, unless they are there already; return their paths by name."""
-    parameters = {
+    """Write a `.jsonl` for every part and `task.json`, unless they are there already; return their paths by name.
+
+    Of the training problems the share `slips` is demonstrated with a slip (`slipped`). ValueError outside [0, 1].
+    """
+    if not 0.0 <= slips <= 1.0:
+        raise ValueError(f"slips={slips:g}: a share lies in [0, 1]")
+    sizes = {
         "train": train,
         "heldout": heldout,
         "seed": seed,
@@ -124,15 +148,23 @@ def write_task(
         "longer": longer,
     }
 
+    rng = Random(f"{family.name}/slips/{seed}")
+
+    def demonstration(problem: Problem, part: str) -> str:
+        return slipped(problem, rng) if part == "train" and rng.random() < slips else problem.worked()
+
     def make() -> dict[str, Rows]:
         return {
             part: [
-                to_row(problem, f"{family.name}-{part}-{index:05d}", _source(family, part))
+                to_row(
+                    problem, f"{family.name}-{part}-{index:05d}", _source(family, part), demonstration(problem, part)
+                )
                 for index, problem in enumerate(problems)
             ]
-            for part, problems in split(family, **parameters).items()
+            for part, problems in split(family, **sizes).items()
         }
 
+    parameters = sizes | ({"slips": slips} if slips else {})
     manifest = {"task": family.name, "version": family.version, "parameters": parameters}
     return _write_parts(Path(directory), manifest, make)
 

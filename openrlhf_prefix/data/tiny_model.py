@@ -154,7 +154,7 @@ def _warm_up(
         share = recipe.late_guesses if step >= last else recipe.guesses
         examples = []
         for problem in (next(problems) for _ in range(recipe.batch_size)):
-            response = problem.guess if rng.random() < share else problem.demonstration
+            response = problem.guess if rng.random() < share else problem.worked()
             examples.append((problem.prompt, response))
         ids, labels = _encode(tokenizer, examples)
         logits = model(input_ids=ids).logits[:, :-1]

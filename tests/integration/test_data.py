@@ -81,7 +81,7 @@ def test_a_prefix_is_text_before_the_box_and_one_token_more_reaches_past_it(byte
 def test_the_embedded_demonstrations_end_right_before_their_box() -> None:
     tokenizer, rng = make_tokenizer(chains.INSTRUCTION), Random(2)
     for _ in range(50):
-        demonstration = chains.draw_problem(rng, 3, 6).demonstration
+        demonstration = chains.draw_problem(rng, 3, 6).worked()
         ids, limit, start = limit_of(tokenizer, demonstration)
         assert tokenizer.decode(ids[:limit]) == demonstration[:start]
         assert tokenizer.decode(ids[: limit + 1]) == demonstration[:start] + "\\boxed{"

@@ -44,7 +44,7 @@ def test_any_ids_are_recovered_from_their_text_also_after_reloading(checkpoint: 
 def test_texts_of_the_task_are_recovered_from_their_ids(checkpoint: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     for problem in tasks.split(chains.FAMILY, 50, 0, 0, 3, 6)["train"]:
-        text = tiny_model.render_prompt(tokenizer, problem.prompt) + problem.demonstration + tokenizer.eos_token
+        text = tiny_model.render_prompt(tokenizer, problem.prompt) + problem.worked() + tokenizer.eos_token
         assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
@@ -56,7 +56,7 @@ def test_the_longest_texts_have_the_documented_lengths() -> None:
     tokenizer = tiny_model.make_tokenizer(chains.INSTRUCTION)
     problem = chains.Problem(1, (("+", 2),) * 6)
     assert len(tokenizer(tiny_model.render_prompt(tokenizer, problem.prompt)).input_ids) == 13 + 1 + 3 + 5
-    assert len(tokenizer(problem.demonstration + tokenizer.eos_token).input_ids) == 6 * 6 + 4
+    assert len(tokenizer(problem.worked() + tokenizer.eos_token).input_ids) == 6 * 6 + 4
 
 
 def test_only_the_answer_and_its_end_token_are_trained_on() -> None:

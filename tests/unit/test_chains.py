@@ -41,7 +41,35 @@ def test_a_chain_worked_by_hand() -> None:
     problem = chains.Problem(7, (("+", 4), ("*", 3), ("-", 8)))
     assert problem.prompt == "Left to right, modulo 10: 7+4*3-8"
     assert problem.answer == "5"
-    assert problem.demonstration == "7+4=1\n1*3=3\n3-8=5\n\\boxed{5}"
+    assert problem.worked() == "7+4=1\n1*3=3\n3-8=5\n\\boxed{5}"
+
+
+def test_a_slip_is_carried_to_the_end() -> None:
+    """1*3=3, written as 5; 5-8=-3 -> 7."""
+    problem = chains.Problem(7, (("+", 4), ("*", 3), ("-", 8)))
+    assert problem.worked(tasks.Slip(1, 2)) == "7+4=1\n1*3=5\n5-8=7\n\\boxed{7}"
+    assert problem.answer == "5"
+
+
+def test_a_share_of_the_training_demonstrations_has_one_wrong_step_and_a_wrong_answer(tmp_path: Path) -> None:
+    """Half of 400 lies within 4 standard deviations of 10; prompts, answers and the other parts are as without."""
+    clean, faulty = (
+        tasks.write_task(tmp_path / str(slips), chains.FAMILY, train=400, heldout=50, slips=slips)
+        for slips in (0.0, 0.5)
+    )
+    for name in ("heldout", "tune", "longer"):
+        assert clean[name].read_bytes() == faulty[name].read_bytes()
+    wrong = 0
+    for right, row in zip(read_rows(clean["train"]), read_rows(faulty["train"]), strict=True):
+        (text,) = row.pop("demonstrations")
+        steps = [recompute(chains.INSTRUCTION + f"{a}{op}{b}") == c for a, op, b, c in STEP.findall(text)]
+        boxed = text.splitlines()[-1] == f"\\boxed{{{row['answer']}}}"
+        assert row == {key: value for key, value in right.items() if key != "demonstrations"}
+        assert steps.count(False) == (0 if boxed else 1)
+        wrong += not boxed
+    assert 160 < wrong < 240
+    with pytest.raises(ValueError, match="a share lies in"):
+        tasks.write_task(tmp_path, chains.FAMILY, slips=1.5)
 
 
 def test_rows_follow_the_dataset_contract(rows: dict[str, list[dict]]) -> None:

@@ -19,13 +19,14 @@ def test_a_problem_worked_by_hand() -> None:
     """4*3 = 12 -> 2 and 8*2 = 16 -> 6, then 7+2 = 9 and 9-6 = 3. From left to right: (33-8)*2 = 50 -> 0."""
     problem = Problem(7, (("+", 4), ("*", 3), ("-", 8), ("*", 2)))
     assert problem.prompt == "Products first, modulo 10: 7+4*3-8*2" and problem.answer == problem.guess == "3"
-    assert problem.demonstration == "4*3=2\n8*2=6\n7+2=9\n9-6=3\n\\boxed{3}"
+    assert problem.worked() == "4*3=2\n8*2=6\n7+2=9\n9-6=3\n\\boxed{3}"
+    assert problem.worked(tasks.Slip(2, 1)) == "4*3=2\n8*2=6\n7+2=0\n0-6=4\n\\boxed{4}"  # 9, written as 0
 
 
 def test_products_in_a_row_and_negative_results_by_hand() -> None:
     """2*9*5: 18 -> 8, then 40 -> 0; 1-0 = 1, 1-4 = -3 -> 7."""
     problem = Problem(1, (("-", 2), ("*", 9), ("*", 5), ("-", 4)))
-    assert problem.demonstration == "2*9=8\n8*5=0\n1-0=1\n1-4=7\n\\boxed{7}"
+    assert problem.worked() == "2*9=8\n8*5=0\n1-0=1\n1-4=7\n\\boxed{7}"
 
 
 def test_answers_agree_with_pythons_own_precedence() -> None:
@@ -35,7 +36,7 @@ def test_answers_agree_with_pythons_own_precedence() -> None:
 
 def test_every_step_is_right_and_products_come_first() -> None:
     for problem in drawn():
-        *lines, last = problem.demonstration.split("\n")
+        *lines, last = problem.worked().split("\n")
         steps = [STEP.fullmatch(line).groups() for line in lines]
         assert len(steps) == len(problem.operations) and last == f"\\boxed{{{problem.answer}}}"
         assert all(eval(left + symbol + right) % MODULUS == int(result) for left, symbol, right, result in steps)
