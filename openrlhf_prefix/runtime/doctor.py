@@ -55,8 +55,9 @@ def main(argv: Sequence[str]) -> None:
 
 def versions() -> Finding:
     """Installed packages against the pins."""
-    pinned = pins.COMPARED
-    found = {name: importlib.metadata.version(name) for name in pinned}
+    installed = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
+    pinned = pins.COMPARED | {name: version for name, version in pins.OF_ONE_STACK.items() if name in installed}
+    found = {name: importlib.metadata.version(name).partition("+")[0] for name in pinned}
     different = [f"{name} {found[name]} (pinned {pinned[name]})" for name in pinned if found[name] != pinned[name]]
     if different:
         return Finding("versions", WRONG, ", ".join(different), "bash scripts/setup.sh installs the pinned ones")

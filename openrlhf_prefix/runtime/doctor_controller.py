@@ -1,5 +1,6 @@
 """The controller of a `doctor` run: everything of a training run is up, and instead of training it looks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -16,7 +17,14 @@ class DoctorController(PrefixController):
     """PrefixController whose fit() examines; it raises Examined with what it found."""
 
     def fit(self, global_step: int = 0) -> None:
-        findings = [self._devices(), self._attention(), self._accumulation(), self._sync(), self._agreement()]
+        checks = {
+            "devices": self._devices,
+            "flash-attention": self._attention,
+            "accumulation": self._accumulation,
+            "weight sync": self._sync,
+            "log-probs": self._agreement,
+        }
+        findings = [examined(name, check) for name, check in checks.items()]
         ray.get([engine.shutdown.remote() for engine in self.vllm_engines])
         raise Examined(findings)
 
@@ -70,12 +78,23 @@ class DoctorController(PrefixController):
         samples, *_ = self.samples_generator.generate_samples(**self.generate_kwargs)
         rows = self.experience_maker.make_experience_batch(samples)
         differences = torch.cat([sampled_differences(row) for row in rows])
+        if not len(differences):
+            return Finding("log-probs", SKIPPED, f"preset {self.args.hybrid.preset} samples nothing")
         mean, worst = differences.mean().item(), differences.max().item()
         detail = f"mean difference of engine and actor {mean:.4f}, largest {worst:.3f}, {len(differences)} tokens"
         if mean < LOG_PROB_TOLERANCE:
             return Finding("log-probs", OK, detail)
         mend = "compare dtype, attention and position settings of ds.* and vllm.*, or use is_correction_level"
         return Finding("log-probs", WRONG, detail, mend)
+
+
+def examined(name: str, check: Callable[[], Finding]) -> Finding:
+    """What a check finds; one that fails is a finding too, and the others still look."""
+    try:
+        return check()
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        return Finding(name, WRONG, f"failed: {reason}", "give --run.verbose for the whole report")
 
 
 def sampled_differences(row: Any) -> torch.Tensor:

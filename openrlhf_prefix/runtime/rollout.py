@@ -140,10 +140,12 @@ class PrefixRollout(undecorated(RolloutRayActor)):
 
     async def _run_agent(self, request: RolloutRequest, sampling_params: Any, max_length: int) -> dict[str, Any]:
         """A row of the user's own AgentExecutor, which starts from the prompt's text."""
+        params = deepcopy(sampling_params)
+        params.seed = request.seed
         row = await self.executor.execute(
             prompt=self.tokenizer.decode(request.prompt_ids, skip_special_tokens=False),
             label=request.answer,
-            sampling_params=deepcopy(sampling_params),
+            sampling_params=params,
             max_length=max_length,
             hf_tokenizer=self.tokenizer,
             llm_engine=self,

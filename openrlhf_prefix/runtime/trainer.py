@@ -136,8 +136,6 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         }
         ray.get(self.actor_model_group.async_run_method(method_name="prepare", **settings))
         status = super().ppo_train(global_steps) | self.experience_maker.metrics
-        if status.get("prefix/gradient") is not None:  # None: no prefix token in that step
-            status["prefix/gradient_share"] = status["prefix/gradient"] / max(status["actor_grad_norm"], 1e-12)
         known = {name: value for name, value in status.items() if value is not None}
         return known | {"prefix/low": low, "prefix/high": high}
 

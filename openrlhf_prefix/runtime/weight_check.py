@@ -1,9 +1,10 @@
 """After every weight sync: do the engines hold what the trainer holds?
 
-A tensor's fingerprint is the sum of its bits, read as integers. It is exact (one changed bit changes it), cheap (one
-pass over memory, no copy) and additive: ZeRO-3 shards, vLLM's fused layers (qkv_proj = q_proj + k_proj + v_proj) and
-tensor-parallel slices add up to the sum of the whole, so nothing has to be gathered to be compared. Both sides read
-the live weights, not what was sent.
+A tensor's fingerprint is the sum of x^3 + x over its elements x, their bits read as integers. One changed bit changes
+it, and so do changes that would cancel in a plain sum (one element up, another down); two elements that change places
+do not. It is cheap (one pass, a few MB at a time) and additive: ZeRO-3 shards, vLLM's fused layers (qkv_proj =
+q_proj + k_proj + v_proj) and tensor-parallel slices add up to the sum of the whole, so nothing has to be gathered to be
+compared. Both sides read the live weights, not what was sent.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,13 +16,15 @@ import torch
 from openrlhf_prefix.runtime.engine_process import DiesWithActor
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_PART = 2**20  # elements at a time
 _BITS = 64  # sums wrap around there, on both sides alike
 
 
 def fingerprint(tensor: torch.Tensor) -> int:
-    """Sum of the bits of a tensor of any shape and dtype, read as integers of its element size."""
-    flat = tensor.detach().contiguous().view(-1)
-    return int(flat.view(_INTEGERS[tensor.element_size()]).sum(dtype=torch.int64))
+    """Sum of x^3 + x over a tensor of any shape and dtype, its bits read as integers of its element size."""
+    bits = tensor.detach().contiguous().view(-1).view(_INTEGERS[tensor.element_size()])
+    parts = (part.to(torch.int64) for part in bits.split(_PART))
+    return _wrapped(int((x * x * x + x).sum()) for x in parts)
 
 
 def trainer_fingerprints(model: torch.nn.Module) -> dict[str, int]:

@@ -19,6 +19,11 @@ UPSTREAM = {
     "actor.num_nodes": 1,
     "actor.policy_loss_type": "ppo",
     "algo.advantage.estimator": "gae",
+    "algo.advantage.is_correction_gating": "ratio",
+    "algo.advantage.is_correction_level": "off",
+    "algo.advantage.is_correction_mode": "mask",
+    "algo.advantage.is_correction_threshold": [0.5, 5.0],
+    "critic.freezing_steps": -1,
     "ckpt.save_steps": -1,
     "data.max_images_per_prompt": 0,
     "data.prompt_probs": "",
@@ -41,7 +46,7 @@ UPSTREAM = {
     "logger.wandb.key": "",
 }
 SWITCHES = ("train.async_enable", "train.dynamic_batch_enable", "train.colocate_all")
-SWITCHES += ("algo.dynamic_filtering_enable",)
+SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss")
 
 
 def resolved(**explicit: object) -> SimpleNamespace:
@@ -50,6 +55,8 @@ def resolved(**explicit: object) -> SimpleNamespace:
     parser = argparse.ArgumentParser()
     for name, default in UPSTREAM.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
+    for name in ("actor.dual_clip", "actor.entropy_coef"):
+        parser.add_argument(f"--{name}", type=float, default=None)
     for name in SWITCHES:
         parser.add_argument(f"--{name}", action="store_true", default=False)
     flags.add_flags(parser)
@@ -323,9 +330,25 @@ def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
         ({"actor__adam__lr": -1.0}, "actor.adam.lr is -1.0"),
         ({"actor__adam__lr": float("nan")}, "actor.adam.lr is nan"),
         ({"prefix__gradient_every": -1}, "give 0 (never) or more"),
-        ({"ds__zero_stage": 2, "ds__grad_accum_dtype": "fp32"}, "has no effect with ds.zero_stage 2"),
-        ({"ds__zero_stage": 1, "ds__grad_accum_dtype": "fp32"}, "set it to 0"),
+        ({"ds__zero_stage": 2, "ds__grad_accum_dtype": "fp32"}, "ds.zero_stage 2: DeepSpeed 0.19.6 ignores it"),
+        ({"ds__zero_stage": 1, "ds__grad_accum_dtype": "fp32"}, "cannot be looked at (stage 1)"),
         ({"ds__param_dtype": "fp16"}, "set it to 0"),
+        ({"ds__zero_stage": 0}, "choose 1, 2 or 3"),
+        ({"ds__tensor_parallel_size": 2}, "ds.tensor_parallel_size above 1 is not supported"),
+        ({"critic__freezing_steps": 5}, "there is no critic here"),
+        (
+            {"algo__advantage__is_correction_level": "seq", "algo__advantage__is_correction_mode": "clip"},
+            "is_correction_mode clip is for ratios of tokens",
+        ),
+        (
+            {"algo__advantage__is_correction_level": "token", "algo__advantage__is_correction_gating": "tv"},
+            "is_correction_gating tv is bounded from above alone",
+        ),
+        ({"actor__dual_clip": 0.5}, "actor.dual_clip is 0.5: give a number above 1"),
+        ({"hybrid__preset": "luffy", "actor__dual_clip": 3.0}, "no effect with hybrid.clip false"),
+        ({"prefix__in_kl": True}, "no effect without algo.kl.use_loss"),
+        ({"prefix__in_entropy": True}, "no effect without actor.entropy_coef"),
+        ({"hybrid__imitation_coef": 0.5}, "no effect with hybrid.imitation policy"),
         ({"reward__error_limit": 1.5}, "a share lies in [0, 1]"),
         ({"reward__timeout": 0}, "reward.timeout must be above 0"),
         ({"actor__policy_loss_type": "gspo"}, "gspo has no definition for prefix tokens"),

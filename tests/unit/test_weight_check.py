@@ -24,16 +24,30 @@ def engine(tensors: dict[str, torch.Tensor], kv_copies: int = 1) -> EngineWeight
 
 
 def test_a_fingerprint_by_hand() -> None:
-    """bf16 1.0 is 0x3F80 = 16256, -1.0 is 0xBF80 = 16256 - 32768 as a signed 16-bit integer."""
-    assert fingerprint(torch.tensor([1.0, 1.0], dtype=torch.bfloat16)) == 2 * 16256
-    assert fingerprint(torch.tensor([1.0, -1.0], dtype=torch.bfloat16)) == 2 * 16256 - 32768
+    """bf16 1.0 is 0x3F80 = 16256, -1.0 is 0xBF80 = 16256 - 32768 = -16512 as a signed 16-bit integer."""
+    assert fingerprint(torch.tensor([1.0, 1.0], dtype=torch.bfloat16)) == 2 * (16256**3 + 16256)
+    assert fingerprint(torch.tensor([1.0, -1.0], dtype=torch.bfloat16)) == 16256**3 + 16256 - 16512**3 - 16512
     assert fingerprint(torch.zeros(7, dtype=torch.bfloat16)) == 0
+
+
+def test_changes_that_cancel_in_a_sum_of_bits_show() -> None:
+    """One element a unit in the last place up, another one down; and the lowest bits of an even and an odd one
+    flipped. x^3 + x at 16256 -> 16257 and 16384 -> 16383 moves by 3 (16256^2 - 16384^2 + 16256 + 16384) = -12,435,840."""
+    before = torch.tensor([16256, 16384], dtype=torch.int16).view(torch.bfloat16)
+    after = torch.tensor([16257, 16383], dtype=torch.int16).view(torch.bfloat16)
+    assert fingerprint(after) - fingerprint(before) == -12_435_840
+    model = torch.nn.Linear(2, 1, bias=False, dtype=torch.bfloat16)
+    model.weight.data.copy_(torch.tensor([[16256, 16385]], dtype=torch.int16).view(torch.bfloat16))
+    kept = fingerprint(model.weight)
+    flip_lowest_bits(model)
+    assert fingerprint(model.weight) != kept
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float16])
 def test_slices_add_up_and_one_bit_shows(dtype: torch.dtype) -> None:
     whole = weights(6, 4).to(dtype)
-    assert fingerprint(whole[:2]) + fingerprint(whole[2:]) == fingerprint(whole) == fingerprint(whole.t())
+    slices = fingerprint(whole[:2]) + fingerprint(whole[2:])
+    assert (slices - fingerprint(whole)) % 2**64 == 0 and fingerprint(whole) == fingerprint(whole.t())
     model = torch.nn.Linear(4, 6, bias=False, dtype=dtype)
     model.weight.data.copy_(whole)
     flip_lowest_bits(model)
