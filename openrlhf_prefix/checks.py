@@ -208,13 +208,13 @@ def _check_unsupported(args: argparse.Namespace) -> None:
         raise UserError(f"prefix.gradient_every is {args.prefix.gradient_every}: give 0 (never) or more")
     if args.ds.zero_stage < 3 and args.ds.grad_accum_dtype == "fp32":
         raise UserError(
-            f"ds.grad_accum_dtype fp32 with ds.zero_stage {args.ds.zero_stage}: DeepSpeed 0.19.6 ignores it (stage 2), "
-            "or takes another optimizer, whose gradients cannot be looked at (stage 1): use ds.zero_stage 3, or leave "
-            "it out"
+            f"ds.grad_accum_dtype fp32 with ds.zero_stage {args.ds.zero_stage}: DeepSpeed 0.19.6 ignores it (stage "
+            "2), or takes another optimizer, whose gradients cannot be looked at (stage 1): use ds.zero_stage 3, or "
+            "leave it out"
         )
     if args.prefix.gradient_every and prefixed_rows(args) and args.ds.param_dtype != "bf16":
         raise UserError(
-            "prefix.gradient_every measures on ZeRO's bf16 optimizers: with ds.param_dtype fp16, set it to 0"
+            "prefix.gradient_every measures on ZeRO's bf16 optimizers: set it to 0 with ds.param_dtype fp16"
         )
     if args.ckpt.save_before < 0:
         raise UserError(f"ckpt.save_before is {args.ckpt.save_before:g}: give 0 or more seconds")

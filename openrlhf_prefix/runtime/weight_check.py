@@ -3,8 +3,8 @@
 A tensor's fingerprint is the sum of x^3 + x over its elements x, their bits read as integers. One changed bit changes
 it, and so do changes that would cancel in a plain sum (one element up, another down); two elements that change places
 do not. It is cheap (one pass, a few MB at a time) and additive: ZeRO-3 shards, vLLM's fused layers (qkv_proj =
-q_proj + k_proj + v_proj) and tensor-parallel slices add up to the sum of the whole, so nothing has to be gathered to be
-compared. Both sides read the live weights, not what was sent.
+q_proj + k_proj + v_proj) and tensor-parallel slices add up to the sum of the whole, so nothing has to be gathered to
+be compared. Both sides read the live weights, not what was sent.
 """
 
 from collections.abc import Iterable, Mapping

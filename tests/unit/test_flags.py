@@ -283,7 +283,7 @@ def test_batches_that_do_not_split_evenly_are_refused(explicit: dict, message: s
         {"train__batch_size": 8},
         {"actor__num_nodes": 2},  # 4 rows x 4 ranks = 16
         {"actor__num_gpus_per_node": 8, "ds__ring_attn_size": 2},  # 4 x 4 = 16
-        {"actor__num_gpus_per_node": 8, "ds__tensor_parallel_size": 2},
+        {"actor__num_gpus_per_node": 8, "ds__ring_attn_size": 2},
         # dynamic batches count ranks alone: 16 rows over 16 ranks, micro-batch size unread
         {"actor__num_gpus_per_node": 16, "train__dynamic_batch_enable": True},
     ],
@@ -330,9 +330,9 @@ def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
         ({"actor__adam__lr": -1.0}, "actor.adam.lr is -1.0"),
         ({"actor__adam__lr": float("nan")}, "actor.adam.lr is nan"),
         ({"prefix__gradient_every": -1}, "give 0 (never) or more"),
-        ({"ds__zero_stage": 2, "ds__grad_accum_dtype": "fp32"}, "ds.zero_stage 2: DeepSpeed 0.19.6 ignores it"),
+        ({"ds__zero_stage": 2, "ds__grad_accum_dtype": "fp32"}, "DeepSpeed 0.19.6 ignores it (stage 2)"),
         ({"ds__zero_stage": 1, "ds__grad_accum_dtype": "fp32"}, "cannot be looked at (stage 1)"),
-        ({"ds__param_dtype": "fp16"}, "set it to 0"),
+        ({"ds__param_dtype": "fp16"}, "set it to 0 with ds.param_dtype fp16"),
         ({"ds__zero_stage": 0}, "choose 1, 2 or 3"),
         ({"ds__tensor_parallel_size": 2}, "ds.tensor_parallel_size above 1 is not supported"),
         ({"critic__freezing_steps": 5}, "there is no critic here"),

@@ -32,7 +32,7 @@ def test_a_fingerprint_by_hand() -> None:
 
 def test_changes_that_cancel_in_a_sum_of_bits_show() -> None:
     """One element a unit in the last place up, another one down; and the lowest bits of an even and an odd one
-    flipped. x^3 + x at 16256 -> 16257 and 16384 -> 16383 moves by 3 (16256^2 - 16384^2 + 16256 + 16384) = -12,435,840."""
+    flipped. x^3 + x, at 16256 -> 16257 and 16384 -> 16383, moves by 3 (16256^2 - 16384^2 + 16256 + 16384)."""
     before = torch.tensor([16256, 16384], dtype=torch.int16).view(torch.bfloat16)
     after = torch.tensor([16257, 16383], dtype=torch.int16).view(torch.bfloat16)
     assert fingerprint(after) - fingerprint(before) == -12_435_840
