@@ -109,6 +109,24 @@ def test_groups_and_selection_by_hand() -> None:
     assert {t for t in range(7) if found[3, t] != 0} == kept and len(kept) == 3
 
 
+def test_kl_in_the_reward_is_that_of_sampled_tokens() -> None:
+    """0.1 x 0.5 a sampled token, summed to the end of the row: a plain row of 12 starts at 2/3 - 0.6, a continuation
+    of 5 at 2/3 - 0.25. A KL of 1000 on each prefix token changes nothing, there or behind it."""
+    singles, entropy = rows()
+    made, experience = maker(), Experience.concat_experiences(singles, 0)
+    made.kl_ctl.value = 0.1
+    experience.kl = torch.full((8, LENGTH), 0.5)
+    experience.kl[3, :7] = experience.kl[7, :10] = 1000.0
+    made._entropies = [entropy]
+    (found,) = made.compute_advantages_and_returns([experience])
+    assert found.advantages[0].tolist() == pytest.approx([2 / 3 - 0.05 * left for left in range(12, 0, -1)], abs=1e-6)
+    assert found.advantages[3, 7:].tolist() == pytest.approx(
+        [2 / 3 - 0.05 * left for left in range(5, 0, -1)], abs=1e-6
+    )
+    kept = found.advantages[3, :7]
+    assert kept[kept != 0].tolist() == pytest.approx([2 / 3] * 3)
+
+
 def test_metrics_know_prefixes_from_continuations() -> None:
     made, (singles, entropy) = maker(), rows()
     made._entropies = [entropy[n : n + 1] for n in range(8)]
