@@ -3,6 +3,7 @@
 Mistakes of the user end in one line and exit code 2; anything else is a fault of ours and shows its traceback.
 """
 
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from openrlhf_prefix.errors import PAUSED, RunPaused, RunStopped, UserError
 # Of the pinned stack, about itself: nothing that a user of it could mend.
 warnings.filterwarnings("ignore", message="Tip: In future versions of Ray", category=FutureWarning)
 warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def train(argv: Sequence[str]) -> None:

@@ -115,16 +115,14 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
 
     def device(self) -> str:
         """Name of what this rank computes on."""
-        return torch.cuda.get_device_name() if torch.cuda.is_available() else "a CPU"
+        return platform.current().device_name()
 
     def attention_kernels(self) -> list[str] | None:
         """Names of the GPU kernels of one forward pass; None without CUDA."""
-        if not torch.cuda.is_available():
-            return None
         tokens = torch.arange(1, 65).unsqueeze(0)
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            self.forward(tokens, torch.ones(1, 63, dtype=torch.bool), torch.ones_like(tokens))
-        return [event.key for event in profile.key_averages()]
+        return platform.current().kernels(
+            lambda: self.forward(tokens, torch.ones(1, 63, dtype=torch.bool), torch.ones_like(tokens))
+        )
 
     def accumulation_coefficients(self) -> list[list[float]]:
         """See probe.py; every rank has to be asked."""

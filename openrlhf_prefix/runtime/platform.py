@@ -16,6 +16,7 @@ EngineCore is a further child process without that hook; all that it needs is in
 
 import importlib
 import os
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,6 +64,16 @@ class CudaPlatform:
 
     def patch_engine(self) -> None:
         """Runs in the process of a vLLM worker, before it generates."""
+
+    def device_name(self) -> str:
+        """What this process computes on."""
+        return torch.cuda.get_device_name()
+
+    def kernels(self, run: Callable[[], Any]) -> list[str] | None:
+        """Names of the GPU kernels that `run` starts; None where there are none to see."""
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            run()
+        return [event.key for event in profile.key_averages()]
 
 
 class CpuPlatform(CudaPlatform):
@@ -146,6 +157,12 @@ class CpuPlatform(CudaPlatform):
             return config
 
         strategy_module.get_train_ds_config = cpu_config
+
+    def device_name(self) -> str:
+        return "a CPU"
+
+    def kernels(self, run: Callable[[], Any]) -> list[str] | None:
+        return None
 
     def patch_engine(self) -> None:
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():

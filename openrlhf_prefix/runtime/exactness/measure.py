@@ -95,7 +95,7 @@ def _rank(
     result: Path,
 ) -> None:
     """One training process: all cases of this number of ranks, one after the other."""
-    os.environ.setdefault(platform.VARIABLE, "cuda" if torch.cuda.is_available() else "cpu")
+    platform.choose()
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= platform.current().engine_environment()  # nothing is compiled on a CPU
