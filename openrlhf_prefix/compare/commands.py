@@ -119,7 +119,7 @@ def check_jobs(plan: Plan, runs: Path) -> list[Job]:
     stand_ins = [
         run
         for task in plan.tasks
-        for method in plan.methods
+        for method in plan.compared(task)
         for run in plan.final(task, method, min(plan.learning_rates))
     ]
     jobs = [make_job(plan, run, runs) for run in [*plan.bases(), *plan.tuning(), *stand_ins]]

@@ -47,7 +47,7 @@ def run(plan: Plan, folder: Path, config: Path, at_once: int) -> None:
     )
     for task in plan.tasks:  # one after the other: a comparison that is stopped leaves whole tables
         runner.run([job for job in jobs if job.run.task == task and job.run.stage != FINAL])
-        chosen = {method: choose_rate(plan, results.finished(), task, method) for method in plan.methods}
+        chosen = {method: choose_rate(plan, results.finished(), task, method) for method in plan.compared(task)}
         final = [run for method, lr in chosen.items() if lr is not None for run in plan.final(task, method, lr)]
         last = [make_job(plan, run, runs) for run in final]
         results.check_settings(last)

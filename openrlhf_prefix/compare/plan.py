@@ -6,7 +6,7 @@ base    every task's model before training
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class Task:
     tune: str  # file of problems on which learning rates are chosen
     sets: dict[str, str]  # name -> file of held-out problems; the curves are over the first one
     flags: Flags = field(default_factory=dict)  # of every run on it
+    methods: list[str] = field(default_factory=list)  # those that are compared on it; none named: all
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,17 @@ class Plan:
     minutes: float = 120.0  # a command that takes longer is ended, and its run counts as failed
     few_seeds: bool = False  # allow fewer than three: quick tries, no result
 
+    def compared(self, task: str) -> list[str]:
+        """Labels of the methods that are compared on a task, in the order of the file."""
+        return [label for label in self.methods if label in (self.tasks[task].methods or self.methods)]
+
     def tuning(self) -> list[Run]:
         if len(self.learning_rates) == 1:
             return []
         return [
             Run(TUNE, task, method, lr, self.tuning_seed)
             for task in self.tasks
-            for method in self.methods
+            for method in self.compared(task)
             for lr in self.learning_rates
         ]
 
@@ -87,7 +92,7 @@ class Plan:
 
     def finals(self) -> int:
         """How many final runs there will be."""
-        return len(self.tasks) * len(self.methods) * len(self.seeds)
+        return sum(len(self.compared(task)) for task in self.tasks) * len(self.seeds)
 
 
 def rate(lr: float) -> str:
@@ -116,7 +121,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def _with_flat_flags(task: Task) -> Task:
-    return Task(task.tune, _mapping(task.sets, "sets"), flatten(task.flags or {}))
+    return replace(task, sets=_mapping(task.sets, "sets"), flags=flatten(task.flags or {}))
 
 
 def _known(content: Mapping[str, Any], kind: type, where: str) -> dict[str, Any]:
@@ -158,9 +163,11 @@ def _check(plan: Plan) -> None:
         )
     if not all(1 <= k <= plan.samples for k in plan.ks):
         raise UserError(f"pass@k needs 1 <= k <= samples {plan.samples}: ks is {plan.ks}")
-    for title, methods in plan.panels.items():
-        for label in methods:
-            _require(label, plan.methods, f"method in panels.{title}")
+    named = {f"panels.{title}": labels for title, labels in plan.panels.items()}
+    named |= {f"tasks.{name}.methods": task.methods for name, task in plan.tasks.items()}
+    for where, labels in named.items():
+        for label in labels:
+            _require(label, plan.methods, f"method in {where}")
 
 
 def _require(name: str, known: Iterable[str], what: str) -> None:

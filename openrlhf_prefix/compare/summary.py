@@ -54,7 +54,7 @@ def entries(plan: Plan, lines: Lines, task: str) -> list[Entry]:
     """The base model, then the methods from the best mean accuracy on the first held-out set to the worst."""
     first = next(iter(plan.tasks[task].sets))
     methods = []
-    for method in plan.methods:
+    for method in plan.compared(task):
         lr = choose_rate(plan, lines, task, method)
         runs = [] if lr is None else plan.final(task, method, lr)
         found = [lines[run.name] for run in runs if run.name in lines]
@@ -69,7 +69,7 @@ def missing(plan: Plan, lines: Lines) -> list[str]:
     """Runs without a finished line, in words."""
     names = [run.name for run in [*plan.bases(), *plan.tuning()]]
     for task in plan.tasks:
-        for method in plan.methods:
+        for method in plan.compared(task):
             lr = choose_rate(plan, lines, task, method)
             if lr is None:
                 names.append(f"{task}-{method}: no learning rate to train at")

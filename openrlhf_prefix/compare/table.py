@@ -66,7 +66,7 @@ def _costs(entry: Entry) -> list[str]:
 def _grid(plan: Plan, lines: Lines, task: str) -> str:
     grid = sorted(plan.learning_rates)
     rows = []
-    for method in plan.methods:
+    for method in plan.compared(task):
         chosen, scores = choose_rate(plan, lines, task, method), tuning_scores(plan, lines, task, method)
         cells = ["-" if scores[lr] is None else f"{100 * scores[lr]:.1f}" for lr in grid]
         if chosen is not None:

@@ -151,7 +151,7 @@ def test_a_report_without_results_is_refused(folder: Path, capsys: pytest.Captur
     assert ended.value.code == 2 and "out holds no results.jsonl" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["compare.yaml", "ablations.yaml"])
+@pytest.mark.parametrize("name", ["compare.yaml", "ablations.yaml", "imperfect.yaml"])
 def test_the_shipped_files_are_valid(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their task and model are stood in for by files of the same names."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
@@ -159,7 +159,8 @@ def test_the_shipped_files_are_valid(name: str, tmp_path: Path, monkeypatch: pyt
     plan = read_plan(Path("configs") / name)
     row = json.dumps({"prompt": "1+2", "answer": "3", "demonstrations": ["1+2=3\n\\boxed{3}"]}) + "\n"
     for task in plan.tasks.values():
-        for path in [task.tune, *task.sets.values(), str(Path(task.tune).with_name("train.jsonl"))]:
+        trained = task.flags.get("data.prompt_dataset", Path(task.tune).with_name("train.jsonl"))
+        for path in [task.tune, *task.sets.values(), trained]:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(row * 2048)
         (Path(task.tune).parents[1] / "model").mkdir(exist_ok=True)

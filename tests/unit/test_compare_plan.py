@@ -46,6 +46,14 @@ def test_flags_may_be_nested_and_the_label_is_the_preset_unless_it_is_given(tmp_
     assert plan.flags == {"ckpt.save_steps": -1} and plan.learning_rates == [1e-4, 2e-4]
 
 
+def test_a_task_may_compare_some_of_the_methods(tmp_path: Path) -> None:
+    """All 3 on the first task, 2 on the other: 5 x 2 rates to tune, 5 x 3 seeds; in the order of the file."""
+    other = {"tune": "t.jsonl", "sets": {"heldout": "h.jsonl"}, "methods": ["rft", "sft"]}
+    plan = read(tmp_path, tasks={**FILE["tasks"], "other": other})
+    assert plan.compared("other") == ["sft", "rft"] and len(plan.compared("chains")) == 3
+    assert len(plan.tuning()) == 10 and plan.finals() == 15
+
+
 def test_a_single_learning_rate_needs_no_tuning(tmp_path: Path) -> None:
     assert read(tmp_path, learning_rates=[3e-4], tuning_seed=1).tuning() == []
 
@@ -71,6 +79,10 @@ def test_a_learning_rate_is_written_as_people_do(lr: float, text: str) -> None:
         ({"methods": ["sft"]}, "methods must be a mapping"),
         ({"tasks": {"chains": {"tune": "t.jsonl"}}}, "tasks.chains has no sets"),
         ({"tasks": {"chains": {"tune": "t.jsonl", "sets": "h.jsonl"}}}, "sets must be a mapping"),
+        (
+            {"tasks": {"chains": {"tune": "t.jsonl", "sets": {"heldout": "h.jsonl"}, "methods": ["dpo"]}}},
+            "unknown method in tasks.chains.methods: 'dpo'",
+        ),
         ({"panels": {"all": ["sft", "dpo"]}}, "unknown method in panels.all: 'dpo'; choose among sft, half, rft"),
     ],
 )
