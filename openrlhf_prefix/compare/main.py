@@ -1,12 +1,14 @@
 """The `compare` verb, from the file of a comparison to its table and pictures."""
 
 import argparse
+import fcntl
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from openrlhf_prefix.compare.commands import check_jobs, make_job
+from openrlhf_prefix.compare.commands import Job, check_jobs, make_job
 from openrlhf_prefix.compare.plan import FINAL, Plan, read_plan
 from openrlhf_prefix.compare.plots import draw
 from openrlhf_prefix.compare.results import Results
@@ -28,16 +30,29 @@ def main(argv: Sequence[str]) -> None:
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end is an interrupt
     try:
-        run(plan, folder, options.config, options.jobs)
+        jobs = check_jobs(plan, folder / "runs")
+        with alone(folder):
+            run(plan, jobs, folder, options.config, options.jobs)
     except KeyboardInterrupt:
         raise RunStopped("interrupted; the same command goes on with the runs that are not finished") from None
 
 
-def run(plan: Plan, folder: Path, config: Path, at_once: int) -> None:
-    """All stages, task by task. Nothing starts before every run that can be told in advance was checked."""
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While the block runs no other comparison has the folder: two would do, and remove, each other's runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it, however this process ends
+        except BlockingIOError:
+            raise UserError(f"a comparison is running in {folder}: wait for it, or choose another --folder") from None
+        yield
+
+
+def run(plan: Plan, jobs: Sequence[Job], folder: Path, config: Path, at_once: int) -> None:
+    """All stages, task by task, after every run that can be told in advance was checked (`jobs`)."""
     runs = folder / "runs"
     results = Results(folder)
-    jobs = check_jobs(plan, runs)
     results.check_settings(jobs)
     runs.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(config, folder / "compare.yaml")

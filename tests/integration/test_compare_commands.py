@@ -9,7 +9,9 @@ pytest.importorskip("openrlhf")
 
 from openrlhf_prefix import cli  # noqa: E402
 from openrlhf_prefix.compare.commands import check_jobs, make_job  # noqa: E402
+from openrlhf_prefix.compare.main import alone  # noqa: E402
 from openrlhf_prefix.compare.plan import Run, read_plan  # noqa: E402
+from openrlhf_prefix.errors import UserError  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 BASE = """
@@ -149,6 +151,13 @@ def test_a_report_without_results_is_refused(folder: Path, capsys: pytest.Captur
     with pytest.raises(SystemExit) as ended:
         cli.main(["compare", "--config", "compare.yaml", "--folder", "out", "--report_only"])
     assert ended.value.code == 2 and "out holds no results.jsonl" in capsys.readouterr().err
+
+
+def test_a_folder_has_one_comparison_at_a_time(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(UserError, match="a comparison is running in"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize("name", ["compare.yaml", "ablations.yaml", "imperfect.yaml"])
