@@ -10,6 +10,7 @@ from openrlhf_prefix.compare.plan import BASE, Plan
 from openrlhf_prefix.compare.summary import Entry, Estimate, Lines, entries
 
 MARKERS = "osD^v"
+PERCENT = (0, 102)  # an interval may reach further, an accuracy does not
 
 
 def draw(plan: Plan, lines: Lines, folder: Path) -> list[Path]:
@@ -51,11 +52,11 @@ def _curves(plan: Plan, task: str, found: list[Entry], colours: dict[str, str]) 
     for entry in found:
         if entry.method != BASE:
             points = entry.curve()
-            _band(
-                axes, [step for step, _ in points], [value for _, value in points], colours[entry.method], entry.method
-            )
+            steps = [step for step, _ in points]
+            _band(axes, steps, [value for _, value in points], colours[entry.method], entry.method)
+            axes.set_xticks(steps)
     first = next(iter(plan.tasks[task].sets))
-    axes.set(title=f"{task}, {first}", xlabel="step", ylabel="accuracy in %")
+    axes.set(title=f"{task}, {first}", xlabel="step", ylabel="accuracy in %", ylim=PERCENT)
     axes.legend()
     return figure
 
@@ -69,7 +70,7 @@ def _pass(plan: Plan, task: str, found: list[Entry], colours: dict[str, str]) ->
             _band(axes, ks, [entry.passed(name, k) for k in ks], colours[entry.method], entry.method)
         axes.set_xscale("log", base=2)
         axes.set_xticks(ks, [str(k) for k in ks])
-        axes.set(title=f"{task}, {name}", xlabel="k", ylabel="pass@k in %")
+        axes.set(title=f"{task}, {name}", xlabel="k", ylabel="pass@k in %", ylim=PERCENT)
         axes.legend()
     return figure
 
