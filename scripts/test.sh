@@ -9,4 +9,4 @@ pytest=("${VENV:-.venv}/bin/python" -m pytest -q)
 "${pytest[@]}" tests/unit # a broken unit is found within seconds
 # Two processes share the cores: much of a run of the stack is one part of it waiting for another.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((($(nproc) + 1) / 2))}"
-exec "${pytest[@]}" --durations 12 -n 2 --dist loadgroup --no-loadscope-reorder tests/e2e tests/integration tests/contract
+exec "${pytest[@]}" --durations 12 -n 2 --dist loadscope --no-loadscope-reorder tests/e2e tests/integration tests/contract

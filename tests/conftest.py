@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
 
-# Files whose tests look at the same runs of the stack, and so belong into one process of `pytest -n 2`.
+# Files whose tests look at the same runs of the stack, and so belong into one process of `pytest -n 2`; any other file
+# is a group of its own.
 TOGETHER = {
     "test_training.py": "trained",
     "test_resume.py": "trained",
@@ -24,7 +27,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        name = item.path.name
-        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(name, name)))
         if item.get_closest_marker("long") and not os.environ.get("LONG"):
             item.add_marker(pytest.mark.skip(reason="long: LONG=1 runs it"))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, whose own groups (loadgroup) pytest 9.2 does not know
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByRuns(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            name = Path(nodeid.partition("::")[0]).name
+            return TOGETHER.get(name, name)
+
+    return ByRuns(config, log)
