@@ -134,9 +134,9 @@ class PrefixActorTrainer(ActorPPOTrainer):
         for _ in range(self.max_epochs):
             for step in steps:
                 applied = self._optimizer_step(step, kl_ctl, sums)
-                if of_prefix and applied:  # both of the first step
-                    last["prefix/gradient_share"] = of_prefix / max(self.strategy.get_grad_norm(self.actor), 1e-12)
-                of_prefix, skipped = None, skipped + (not applied)
+                if of_prefix and applied and (norm := self.strategy.get_grad_norm(self.actor)):
+                    last["prefix/gradient_share"] = of_prefix / norm
+                of_prefix, skipped = None, skipped + (not applied)  # both are those of the first step
         last["skipped_steps"] = float(skipped)
         last["actor_grad_norm"] = None if self.skipped_in_a_row else self.strategy.get_grad_norm(self.actor)
         last["actor_lr"] = self.actor_scheduler.get_last_lr()[0]

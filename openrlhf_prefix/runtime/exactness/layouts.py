@@ -70,7 +70,7 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
         "ds.packing_samples": layout.packing,
         "ds.attn_implementation": "sdpa",
         "actor.eps_clip_low_high": [CLIP_LOW, CLIP_HIGH],
-        "actor.dual_clip": DUAL_CLIP,
+        "actor.dual_clip": DUAL_CLIP if terms.clip else None,
         "actor.entropy_coef": terms.entropy_coef,
         "algo.kl.use_loss": terms.kl_coef > 0,
         "algo.kl.init_coef": terms.kl_coef,
@@ -80,7 +80,7 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
         "hybrid.clip": terms.clip,
         "hybrid.imitation_mean": terms.imitation_mean,
         "hybrid.convex": terms.convex,
-        "hybrid.imitation_coef": terms.imitation_coef,
+        "hybrid.imitation_coef": 1.0 if terms.imitation == "policy" else terms.imitation_coef,
         "prefix.keep": 1.0,  # the batch brings its own selection
         "reward.remote_url": "math-verify",
     }
