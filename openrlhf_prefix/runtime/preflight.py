@@ -150,7 +150,7 @@ def try_reward(args: SimpleNamespace, tokenizer: Any, problem: Problem) -> str |
     try:
         outcome = asyncio.run(reward(Sample(prompt + response, prompt, problem.answer, response)))
     except RuntimeError as error:
-        raise UserError(f"{urls[0]} does not start: {str(error).strip().splitlines()[-1]}") from None
+        raise UserError(f"{urls[0]} does not start: {' '.join(str(error).split())}") from None
     finally:
         reward.close()
     if outcome.failure == "shape":

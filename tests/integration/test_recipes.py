@@ -12,7 +12,9 @@ from openrlhf_prefix.resolve import resolve
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 PARTS = sorted((CONFIGS / "base").glob("*.yaml"))
-COMPARISONS = [CONFIGS / "compare.yaml", CONFIGS / "ablations.yaml"]  # see test_compare_commands.py
+COMPARISONS = [
+    CONFIGS / f"{name}.yaml" for name in ("compare", "ablations", "imperfect")
+]  # see test_compare_commands.py
 RECIPES = sorted(path for path in CONFIGS.rglob("*.yaml") if path not in PARTS + COMPARISONS)
 MODELS = sorted(path.parent.name for path in CONFIGS.glob("*/prefix_rft.yaml"))
 
