@@ -11,7 +11,7 @@ from filelock import FileLock
 pytest.importorskip("openrlhf")
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 420  # of one command; a hung run fails here with its output
+SECONDS = 900  # of one command, also on a busy machine; a hung run fails here with its output
 PYTHON = [sys.executable, "-W", "ignore", "-m", "openrlhf_prefix.cli"]
 
 
