@@ -120,7 +120,7 @@ def check_jobs(plan: Plan, runs: Path) -> list[Job]:
         run
         for task in plan.tasks
         for method in plan.compared(task)
-        for run in plan.final(task, method, min(plan.learning_rates))
+        for run in plan.final(task, method, min(plan.grid(task)))
     ]
     jobs = [make_job(plan, run, runs) for run in [*plan.bases(), *plan.tuning(), *stand_ins]]
     _check_steps([job for job in jobs if job.run.stage != BASE])

@@ -27,6 +27,7 @@ class Task:
     sets: dict[str, str]  # name -> file of held-out problems; the curves are over the first one
     flags: Flags = field(default_factory=dict)  # of every run on it
     methods: list[str] = field(default_factory=list)  # those that are compared on it; none named: all
+    learning_rates: list[float] = field(default_factory=list)  # its grid; none: the plan's
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Plan:
     train: str  # config file of every training
     tasks: dict[str, Task]
     methods: dict[str, Flags]  # label -> flags; hybrid.preset is the label where it is not given
-    learning_rates: list[float]  # the grid, the same for every method; with one alone nothing is tuned
+    learning_rates: list[float]  # the grid, the same for every method of a task; with one alone nothing is tuned
     seeds: list[int]
     tuning_seed: int = 0
     flags: Flags = field(default_factory=dict)  # of every training
@@ -73,14 +74,17 @@ class Plan:
         """Labels of the methods that are compared on a task, in the order of the file."""
         return [label for label in self.methods if label in (self.tasks[task].methods or self.methods)]
 
+    def grid(self, task: str) -> list[float]:
+        """Learning rates that every method is tuned over on a task."""
+        return self.tasks[task].learning_rates or self.learning_rates
+
     def tuning(self) -> list[Run]:
-        if len(self.learning_rates) == 1:
-            return []
         return [
             Run(TUNE, task, method, lr, self.tuning_seed)
             for task in self.tasks
+            if len(self.grid(task)) > 1
             for method in self.compared(task)
-            for lr in self.learning_rates
+            for lr in self.grid(task)
         ]
 
     def final(self, task: str, method: str, lr: float) -> list[Run]:
@@ -107,7 +111,7 @@ def read_plan(path: Path) -> Plan:
         name: Task(**_known(_mapping(task, f"tasks.{name}"), Task, f"tasks.{name}"))
         for name, task in _mapping(content["tasks"], "tasks").items()
     }
-    content["tasks"] = {name: _with_flat_flags(task) for name, task in tasks.items()}
+    content["tasks"] = {name: _normal(task) for name, task in tasks.items()}
     content["methods"] = {
         label: {"hybrid.preset": label, **flatten(flags or {})}
         for label, flags in _mapping(content["methods"], "methods").items()
@@ -120,8 +124,9 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-def _with_flat_flags(task: Task) -> Task:
-    return replace(task, sets=_mapping(task.sets, "sets"), flags=flatten(task.flags or {}))
+def _normal(task: Task) -> Task:
+    rates = [_number(lr) for lr in task.learning_rates]
+    return replace(task, sets=_mapping(task.sets, "sets"), flags=flatten(task.flags or {}), learning_rates=rates)
 
 
 def _known(content: Mapping[str, Any], kind: type, where: str) -> dict[str, Any]:
@@ -149,8 +154,9 @@ def _number(value: Any) -> float:
 
 
 def _check(plan: Plan) -> None:
-    for name in ("learning_rates", "seeds", "ks"):
-        values = getattr(plan, name)
+    lists = {name: getattr(plan, name) for name in ("learning_rates", "seeds", "ks")}
+    lists |= {f"tasks.{name}.learning_rates": plan.grid(name) for name in plan.tasks}
+    for name, values in lists.items():
         if not values or len(set(values)) < len(values):
             raise UserError(f"{name} is {values}: give at least one, and each once")
     if len(plan.seeds) < MIN_SEEDS and not plan.few_seeds:

@@ -13,14 +13,14 @@ Lines = Mapping[str, Line]  # name of the run -> its line, finished runs alone
 
 def tuning_scores(plan: Plan, lines: Lines, task: str, method: str) -> dict[float, float | None]:
     """Learning rate -> accuracy on the problems for tuning; None where the run failed or is still to come."""
-    runs = [Run(TUNE, task, method, lr, plan.tuning_seed) for lr in plan.learning_rates]
+    runs = [Run(TUNE, task, method, lr, plan.tuning_seed) for lr in plan.grid(task)]
     return {run.lr: lines[run.name]["curve"][-1][1] if run.name in lines else None for run in runs}
 
 
 def choose_rate(plan: Plan, lines: Lines, task: str, method: str) -> float | None:
     """The learning rate of the method's final runs: the best, of equal ones the smallest; None if all failed."""
-    if not plan.tuning():
-        return plan.learning_rates[0]
+    if len(plan.grid(task)) == 1:
+        return plan.grid(task)[0]
     scores = {lr: score for lr, score in tuning_scores(plan, lines, task, method).items() if score is not None}
     return max(scores, key=lambda lr: (scores[lr], -lr), default=None)
 

@@ -64,7 +64,7 @@ def _costs(entry: Entry) -> list[str]:
 
 
 def _grid(plan: Plan, lines: Lines, task: str) -> str:
-    grid = sorted(plan.learning_rates)
+    grid = sorted(plan.grid(task))
     rows = []
     for method in plan.compared(task):
         chosen, scores = choose_rate(plan, lines, task, method), tuning_scores(plan, lines, task, method)

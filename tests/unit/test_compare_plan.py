@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from openrlhf_prefix.compare.plan import Plan, Run, rate, read_plan
+from openrlhf_prefix.compare.summary import choose_rate
 from openrlhf_prefix.errors import UserError
 
 FILE = {
@@ -54,6 +55,16 @@ def test_a_task_may_compare_some_of_the_methods(tmp_path: Path) -> None:
     assert len(plan.tuning()) == 10 and plan.finals() == 15
 
 
+def test_a_task_may_have_a_grid_of_its_own(tmp_path: Path) -> None:
+    """2 rates on the first task, 1 on the second (nothing to tune), 3 on the third: 3 x 2 + 3 x 3 runs."""
+    sets = {"tune": "t.jsonl", "sets": {"heldout": "h.jsonl"}}
+    one, three = {**sets, "learning_rates": ["3e-4"]}, {**sets, "learning_rates": ["1e-4", "3e-4", 0.001]}
+    plan = read(tmp_path, tasks={**FILE["tasks"], "one": one, "three": three})
+    assert (plan.grid("chains"), plan.grid("one"), plan.grid("three")) == ([1e-4, 2e-4], [3e-4], [1e-4, 3e-4, 1e-3])
+    assert [run.task for run in plan.tuning()] == 6 * ["chains"] + 9 * ["three"]
+    assert choose_rate(plan, {}, "one", "sft") == 3e-4 and choose_rate(plan, {}, "three", "sft") is None
+
+
 def test_a_single_learning_rate_needs_no_tuning(tmp_path: Path) -> None:
     assert read(tmp_path, learning_rates=[3e-4], tuning_seed=1).tuning() == []
 
@@ -82,6 +93,10 @@ def test_a_learning_rate_is_written_as_people_do(lr: float, text: str) -> None:
         (
             {"tasks": {"chains": {"tune": "t.jsonl", "sets": {"heldout": "h.jsonl"}, "methods": ["dpo"]}}},
             "unknown method in tasks.chains.methods: 'dpo'",
+        ),
+        (
+            {"tasks": {"chains": {"tune": "t.jsonl", "sets": {"heldout": "h.jsonl"}, "learning_rates": [1e-4, 1e-4]}}},
+            "tasks.chains.learning_rates is .* each once",
         ),
         ({"panels": {"all": ["sft", "dpo"]}}, "unknown method in panels.all: 'dpo'; choose among sft, half, rft"),
     ],
