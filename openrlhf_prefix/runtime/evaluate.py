@@ -52,6 +52,7 @@ def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokeniz
     """Rewards of `options.samples` responses to every problem."""
     chosen = platform.choose()
     os.environ.update(chosen.engine_environment())
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it logs to stdout, which is for the result
     chosen.patch_engine()
     from vllm import LLM, SamplingParams
 

@@ -1,4 +1,4 @@
-"""Without a prefix our loss is OpenRLHF's PolicyLoss, mismatch correction included."""
+"""Without a prefix our loss is OpenRLHF's PolicyLoss, mismatch correction included; of demonstrations its SFTLoss."""
 
 import pytest
 import torch
@@ -9,9 +9,13 @@ from openrlhf_prefix.runtime import platform  # noqa: E402
 
 platform.choose().install()
 
-from openrlhf.models.loss import PolicyLoss  # noqa: E402
+from openrlhf.models.loss import PolicyLoss, SFTLoss  # noqa: E402
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts  # noqa: E402
+from openrlhf_prefix.resolve import flags_of  # noqa: E402
+from openrlhf_prefix.runtime.actor_trainer import hybrid_loss  # noqa: E402
+
+FLAGS = {"vllm.num_engines": 1, "rollout.max_new_tokens": 11}
 
 CORRECTIONS = [
     ("off", "mask", "ratio", (0.5, 5.0)),
@@ -80,3 +84,31 @@ def test_without_prefix_loss_and_gradient_equal_upstreams(
     torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-5, atol=1e-7)
     assert results[0][1].abs().sum() > 0
+
+
+@pytest.mark.parametrize("divisor", ["token-mean", "seq-mean", "constant"])
+def test_the_preset_rft_is_upstreams_loss(divisor):
+    """From its flags; the constant divisor, which upstream lacks, as the token mean times tokens / (rows x budget)."""
+    flags = {**FLAGS, "hybrid.preset": "rft", "hybrid.divisor": divisor, "actor.eps_clip_low_high": [0.2, 0.28]}
+    ours = hybrid_loss(flags_of(flags))
+    upstream = PolicyLoss(clip_eps_low=0.2, clip_eps_high=0.28, token_level_loss=divisor != "seq-mean")
+    new, old, advantages, mask, _ = batch(seed=1)
+    totals = {"batch_num_tokens": torch.tensor(57.0), "global_batch_size": torch.tensor(9.0)}
+    scale = 57.0 / (9.0 * 11) if divisor == "constant" else 1.0
+    first, second = (new.clone().requires_grad_() for _ in range(2))
+    expected = scale * upstream(first, old, advantages, action_mask=mask, **totals)[0]
+    rows = LossRows(second, old, advantages, mask, torch.zeros_like(mask))
+    value, _ = ours(rows, StepCounts(rows=9.0, tokens=57.0, sampled=57.0))
+    expected.backward()
+    value.backward()
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(second.grad, first.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_the_preset_sft_is_upstreams_supervised_loss():
+    """Its rows are whole demonstrations: the mean of -log p over their tokens, as SFTLoss has it."""
+    ours = hybrid_loss(flags_of({**FLAGS, "hybrid.preset": "sft", "rollout.n_samples_per_prompt": 1}))
+    new, _, advantages, mask, _ = batch(seed=2)
+    rows = LossRows(new, new, advantages, mask, mask)
+    value, _ = ours(rows, StepCounts(rows=6.0, tokens=float(mask.sum()), sampled=0.0))
+    torch.testing.assert_close(value, SFTLoss()(new, mask))

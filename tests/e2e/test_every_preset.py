@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, SECONDS
+from transformers import AutoTokenizer
 
 from openrlhf_prefix.algorithm.presets import PRESETS
 
@@ -79,6 +81,16 @@ def test_supervised_training_lowers_its_loss_and_samples_nothing(folder: Path, p
     losses = [row["imitation_loss"] for row in steps]
     assert losses[0] > losses[2]
     assert all("rollout/entropy" not in row and row["prefix/rows"] == 32 for row in steps)
+
+
+@pytest.mark.parametrize("preset", ["sft", "dft"])
+def test_a_supervised_step_trains_every_token_and_the_stop_token(folder: Path, embedded: Path, preset: str) -> None:
+    """Of 32 demonstrations, one token a character here apart from the command of the box, and one stop token each."""
+    tokenizer = AutoTokenizer.from_pretrained(embedded / "model")
+    with (embedded / "task" / "train.jsonl").open() as lines:
+        texts = [json.loads(line)["demonstrations"][0] for line in islice(lines, 32)]
+    tokens = sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+    assert [row["train/tokens"] for row in read(folder, preset)] == [tokens + 32] * 3
 
 
 def test_the_supervised_stage_comes_first_with_its_own_learning_rate(folder: Path) -> None:
