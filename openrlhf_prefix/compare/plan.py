@@ -78,11 +78,15 @@ class Plan:
         """Learning rates that every method is tuned over on a task."""
         return self.tasks[task].learning_rates or self.learning_rates
 
+    def tuned(self, task: str) -> bool:
+        """Whether there is a choice among learning rates on it."""
+        return len(self.grid(task)) > 1
+
     def tuning(self) -> list[Run]:
         return [
             Run(TUNE, task, method, lr, self.tuning_seed)
             for task in self.tasks
-            if len(self.grid(task)) > 1
+            if self.tuned(task)
             for method in self.compared(task)
             for lr in self.grid(task)
         ]
@@ -111,12 +115,12 @@ def read_plan(path: Path) -> Plan:
         name: Task(**_known(_mapping(task, f"tasks.{name}"), Task, f"tasks.{name}"))
         for name, task in _mapping(content["tasks"], "tasks").items()
     }
-    content["tasks"] = {name: _normal(task) for name, task in tasks.items()}
+    content["tasks"] = {name: _normal(task, f"tasks.{name}") for name, task in tasks.items()}
     content["methods"] = {
         label: {"hybrid.preset": label, **flatten(flags or {})}
         for label, flags in _mapping(content["methods"], "methods").items()
     }
-    content["learning_rates"] = [_number(lr) for lr in content["learning_rates"]]
+    content["learning_rates"] = _rates(content["learning_rates"], "learning_rates")
     for name in ("flags", "tuning_flags"):
         content[name] = flatten(content.get(name) or {})
     plan = Plan(**content)
@@ -124,8 +128,8 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-def _normal(task: Task) -> Task:
-    rates = [_number(lr) for lr in task.learning_rates]
+def _normal(task: Task, where: str) -> Task:
+    rates = _rates(task.learning_rates, f"{where}.learning_rates")
     return replace(task, sets=_mapping(task.sets, "sets"), flags=flatten(task.flags or {}), learning_rates=rates)
 
 
@@ -146,11 +150,17 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _number(value: Any) -> float:
+def _rates(values: Any, where: str) -> list[float]:
+    if not isinstance(values, list):
+        raise UserError(f"{where} must be a list of numbers, not {values!r}")
+    return [_number(value, where) for value in values]
+
+
+def _number(value: Any, where: str) -> float:
     try:
         return float(value)  # YAML takes 2e-4, without a point, for a text
     except (TypeError, ValueError):
-        raise UserError(f"learning_rates holds {value!r}, which is no number") from None
+        raise UserError(f"{where} holds {value!r}, which is no number") from None
 
 
 def _check(plan: Plan) -> None:

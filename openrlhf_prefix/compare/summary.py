@@ -19,7 +19,7 @@ def tuning_scores(plan: Plan, lines: Lines, task: str, method: str) -> dict[floa
 
 def choose_rate(plan: Plan, lines: Lines, task: str, method: str) -> float | None:
     """The learning rate of the method's final runs: the best, of equal ones the smallest; None if all failed."""
-    if len(plan.grid(task)) == 1:
+    if not plan.tuned(task):
         return plan.grid(task)[0]
     scores = {lr: score for lr, score in tuning_scores(plan, lines, task, method).items() if score is not None}
     return max(scores, key=lambda lr: (scores[lr], -lr), default=None)
@@ -62,7 +62,7 @@ def entries(plan: Plan, lines: Lines, task: str) -> list[Entry]:
             methods.append(Entry(method, lr, found))
     methods.sort(key=lambda entry: -entry.accuracy(first)[0])
     base = Run(BASE, task).name
-    return [Entry(BASE, None, [lines[base]])] * (base in lines) + methods
+    return [Entry(BASE, None, [lines[base]]), *methods] if base in lines else methods
 
 
 def missing(plan: Plan, lines: Lines) -> list[str]:

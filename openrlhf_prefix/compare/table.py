@@ -16,7 +16,7 @@ def table(plan: Plan, lines: Lines, failed: Lines) -> str:
 def _section(plan: Plan, lines: Lines, task: str) -> str:
     found = entries(plan, lines, task)
     parts = [f"## {task}", _intention(plan, found), _results(plan, task, found)]
-    if plan.tuning():
+    if plan.tuned(task):
         parts += [
             f"Accuracy at each learning rate of the grid, on `{plan.tasks[task].tune}`, which nothing else uses, seed "
             f"{plan.tuning_seed}; the best is the one above. An arrow marks a best one at an edge of the grid, beyond "

@@ -84,6 +84,7 @@ def test_a_learning_rate_is_written_as_people_do(lr: float, text: str) -> None:
         ({"seeds": [1, 2, 2]}, "each once"),
         ({"learning_rates": []}, "learning_rates is .*: give at least one"),
         ({"learning_rates": ["fast"]}, "'fast', which is no number"),
+        ({"learning_rates": 3e-4}, "learning_rates must be a list of numbers, not 0.0003"),
         ({"ks": [1, 65]}, r"1 <= k <= samples 64: ks is \[1, 65\]"),
         ({"sedes": [1]}, "unknown key in .*compare.yaml: 'sedes'; choose among train, tasks"),
         ({"methods": None}, "has no methods"),
@@ -97,6 +98,10 @@ def test_a_learning_rate_is_written_as_people_do(lr: float, text: str) -> None:
         (
             {"tasks": {"chains": {"tune": "t.jsonl", "sets": {"heldout": "h.jsonl"}, "learning_rates": [1e-4, 1e-4]}}},
             "tasks.chains.learning_rates is .* each once",
+        ),
+        (
+            {"tasks": {"chains": {"tune": "t.jsonl", "sets": {"heldout": "h.jsonl"}, "learning_rates": "fast"}}},
+            "tasks.chains.learning_rates must be a list of numbers, not 'fast'",
         ),
         ({"panels": {"all": ["sft", "dpo"]}}, "unknown method in panels.all: 'dpo'; choose among sft, half, rft"),
     ],

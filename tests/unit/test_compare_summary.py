@@ -1,5 +1,6 @@
 """Lines become means, intervals, a table and pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,14 @@ def test_the_table_shows_the_grid_and_marks_its_edges() -> None:
     assert "| method | 1e-4 | 2e-4 | 3e-4 |" in text
     assert "| sft | 20.0 | **50.0** | 40.0 |" in text and "| rft | <- **30.0** | 30.0 | 10.0 |" in text
     assert "Optimizer steps: 20 each. Held-out problems: 8 a set, 16 samples" in text
+
+
+def test_a_task_with_one_rate_has_no_grid_beside_one_that_was_tuned() -> None:
+    other = replace(PLAN.tasks["chains"], learning_rates=[1e-3])
+    text = table(replace(PLAN, tasks={**PLAN.tasks, "other": other}), make_lines(), {})
+    first, second = text.split("## other")
+    assert "| method | 1e-4 |" in first and "learning rate of the grid" in first
+    assert "| method | 1e-3 |" not in second and "learning rate of the grid" not in second
 
 
 def test_a_failed_run_stands_in_the_table_with_its_reason() -> None:
