@@ -18,16 +18,16 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 def train(argv: Sequence[str]) -> None:
     """train --config FILE [--any.flag value ...]: train, evaluate, export. --dry_run checks the flags and stops."""
-    from openrlhf_prefix import config
     from openrlhf_prefix.report.run_folder import RunFolder
-    from openrlhf_prefix.resolve import help_text, resolve
+    from openrlhf_prefix.settings import config
+    from openrlhf_prefix.settings.resolve import help_text, resolve
 
     if "--help" in argv or "-h" in argv:
         print(help_text())
         return
     resolved = resolve(argv)
     if not resolved.dry_run:
-        from openrlhf_prefix.runtime import launch
+        from openrlhf_prefix.runtime.driver import launch
 
         launch.train(resolved)
         return
@@ -48,7 +48,7 @@ def plan(argv: Sequence[str]) -> None:
 
 def submit(argv: Sequence[str]) -> None:
     """submit --config FILE [--any.flag value ...]: train as a job of a Ray cluster, to its end."""
-    from openrlhf_prefix.runtime.submit import main as run
+    from openrlhf_prefix.runtime.driver.submit import main as run
 
     run(argv)
 
@@ -83,21 +83,21 @@ def data(argv: Sequence[str]) -> None:
 
 def exactness(argv: Sequence[str]) -> None:
     """exactness [--upstream]: does every layout of an optimizer step move the parameters alike?"""
-    from openrlhf_prefix.runtime.exactness.measure import main as run
+    from openrlhf_prefix.runtime.audit.exactness.measure import main as run
 
     run(argv)
 
 
 def export(argv: Sequence[str]) -> None:
     """export CHECKPOINT OUT: make an HF folder of a resumable checkpoint or a run's newest one; needs no cluster."""
-    from openrlhf_prefix.runtime.export import main as run
+    from openrlhf_prefix.runtime.learner.export import main as run
 
     run(argv)
 
 
 def doctor(argv: Sequence[str]) -> None:
     """doctor --config FILE [--any.flag value ...]: are the numbers of this machine with these flags right?"""
-    from openrlhf_prefix.runtime.doctor import main as run
+    from openrlhf_prefix.runtime.audit.doctor import main as run
 
     run(argv)
 

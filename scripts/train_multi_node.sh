@@ -74,7 +74,7 @@ if [[ "$NODE_RANK" == 0 ]]; then
     fi
     sleep 1
   done
-  "$VENV/bin/python" -W ignore -m openrlhf_prefix.runtime.join "$head_ip:$RAY_PORT" "$NODES" "$JOIN_SECONDS" || {
+  "$VENV/bin/python" -W ignore -m openrlhf_prefix.runtime.driver.join "$head_ip:$RAY_PORT" "$NODES" "$JOIN_SECONDS" || {
     code=$?
     tail -n 20 "$log" >&2
     exit "$code"

@@ -37,48 +37,48 @@ class Fault:
         return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
 
 
-FEW_LAYOUTS = "tests/integration/test_exactness.py::test_a_few_layouts_with_every_divisor"
+FEW_LAYOUTS = "tests/integration/runtime/test_exactness.py::test_a_few_layouts_with_every_divisor"
 FAULTS = [
     Fault(
         "mean of micro-batch means",
-        "runtime/actor_trainer.py",
+        "runtime/learner/actor_trainer.py",
         "loss = self._loss(batch, counts, kl_ctl, of_step)",
         "loss = self._loss(batch, self._count([batch]), kl_ctl, of_step) / len(step)",
         FEW_LAYOUTS,
     ),
     Fault(
         "missing accumulation boundary",
-        "runtime/accumulation.py",
+        "runtime/learner/accumulation.py",
         "engine.set_gradient_accumulation_boundary(number == len(losses))",
         "engine.set_gradient_accumulation_boundary(True)",
         FEW_LAYOUTS,
     ),
     Fault(
         "prefix mask shifted by one",
-        "runtime/actor_trainer.py",
+        "runtime/rows/fields.py",
         "mask.cumsum(-1) <= lengths",
         "mask.cumsum(-1) - 1 <= lengths",
-        "tests/integration/test_experience_maker.py::test_groups_and_selection_by_hand",
+        "tests/integration/runtime/test_experience_maker.py::test_groups_and_selection_by_hand",
     ),
     Fault(
         "selection per micro-batch",
-        "runtime/experience_maker.py",
+        "runtime/controller/experience_maker.py",
         "kept = select_prefix_tokens(padded(self._entropies), padded(prefix_masks), flags.keep, flags.scope)",
         "kept = torch.cat([select_prefix_tokens(padded([e]), padded([m]), flags.keep) "
         "for e, m in zip(self._entropies, prefix_masks, strict=True)])",
-        "tests/integration/test_experience_maker.py::test_the_split_into_forward_batches_changes_nothing",
+        "tests/integration/runtime/test_experience_maker.py::test_the_split_into_forward_batches_changes_nothing",
     ),
     Fault(
         "prefix tokens in the mismatch correction",
         "algorithm/hybrid.py",
         "mismatch_weights(old, rows.rollout_log_probs, sampled, **vars(correction))",
         "mismatch_weights(old, rows.rollout_log_probs, action, **vars(correction))",
-        "tests/unit/test_hybrid.py::test_the_correction_does_not_see_prefix_tokens",
+        "tests/unit/algorithm/test_hybrid.py::test_the_correction_does_not_see_prefix_tokens",
     ),
 ]
 STALE_WEIGHT = Fault(
     "stale engine weights",
-    "runtime/cpu_worker.py",
+    "runtime/engine/cpu_worker.py",
     "self._received.append((name, weight))",
     'self._received += [] if "layers.1.mlp.down_proj" in name else [(name, weight)]',
     "tests/e2e/test_doctor.py",

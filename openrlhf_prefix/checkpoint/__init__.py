@@ -10,5 +10,5 @@
       best_global_step5/         the same, of the best evaluation
       .partial_global_step8/     being written, or left by a kill
 
-Nothing here knows the stack: runtime/checkpoints.py fills the folders.
+Nothing here knows the stack: runtime/learner/checkpoints.py fills the folders.
 """

@@ -9,12 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from openrlhf_prefix.checks import check_exists
 from openrlhf_prefix.compare.plan import BASE, TUNE, Flags, Plan, Run
-from openrlhf_prefix.config import read_yaml
-from openrlhf_prefix.data.files import iterate
+from openrlhf_prefix.data.files import check_exists, iterate
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.resolve import resolve
+from openrlhf_prefix.settings.config import read_yaml
+from openrlhf_prefix.settings.resolve import resolve
 
 EVALUATION = "evaluation.json"  # in the run folder
 

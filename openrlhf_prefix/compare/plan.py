@@ -11,8 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from openrlhf_prefix.config import flatten, load_mapping
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.settings.config import flatten, load_mapping
 
 TUNE, FINAL, BASE = "tune", "final", "base"
 MIN_SEEDS = 3

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from openrlhf_prefix.checks import check_template
 from openrlhf_prefix.data.check import ERRORS, WARNINGS, Settings, Survey, survey, table
 from openrlhf_prefix.data.convert import convert
+from openrlhf_prefix.data.files import check_template
 from openrlhf_prefix.data.formats import FORMATS
 from openrlhf_prefix.data.rows import Columns
 from openrlhf_prefix.data.stats import stats

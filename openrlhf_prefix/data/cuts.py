@@ -19,6 +19,7 @@ gives the answer away just as well. A box with other content, such as a guess pu
 
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -63,3 +64,9 @@ def keeps_demonstrations(seed: int, problem_id: str, fraction: float) -> bool:
     among the 10 % of another, in any order of the file, and adding problems changes nothing for the others.
     """
     return stable_uniform("demonstrations", seed, problem_id) < fraction
+
+
+def trains_whole(args: SimpleNamespace) -> bool:
+    """Whether demonstrations are trained to their end, the stop token included; `args` is nested."""
+    flags = args.hybrid
+    return flags.demonstration == "whole" or flags.sft_steps != 0 or flags.rescue != "none"

@@ -125,3 +125,23 @@ def _datasets(name: str, split: str) -> Iterator[tuple[int, Row]]:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def check_exists(flag: str, path: str) -> None:
+    """`path` is there, unless it may be a hub name. Raises UserError."""
+    if looks_local(path) and not Path(path).expanduser().exists():
+        raise UserError(f"{flag}: there is no {path!r} here ({Path.cwd()}); check the path")
+
+
+def check_template(template: str | None) -> None:
+    """`template` has a place for the prompt. Raises UserError."""
+    if template is not None and "{}" not in template:
+        raise UserError(f"--input_template {template!r} has no {{}}: that is where the prompt goes")
+
+
+def looks_local(name: str) -> bool:
+    """Whether `name` must be a file or folder, and cannot be a hub name such as Qwen/Qwen2.5-Math-7B or gpt2."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).suffix in _DATA_SUFFIXES
+
+
+_DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".parquet", ".arrow", ".py"}

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from openrlhf_prefix.data import cuts
+from openrlhf_prefix.data.cuts import trains_whole
 from openrlhf_prefix.data.files import iterate
 from openrlhf_prefix.data.rows import Columns, Row, parse, refuse
-from openrlhf_prefix.derived import trains_whole
 from openrlhf_prefix.errors import UserError
 
 REFUSE, DROP = "refuse", "drop"

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from openrlhf_prefix.data.files import count, iterate
-from openrlhf_prefix.derived import data_parallel_ranks, gpus_needed
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.plan.architectures import Architecture, load
 from openrlhf_prefix.plan.memory import GIB, PHASES, Plan, make_plan, micro_batch_tokens
 from openrlhf_prefix.plan.mends import as_flags, mends
-from openrlhf_prefix.resolve import resolve
+from openrlhf_prefix.settings.derived import data_parallel_ranks, gpus_needed
+from openrlhf_prefix.settings.resolve import resolve
 
 
 def main(argv: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ stand-in whose `get` waits for --run.phase_seconds at the most and then raises R
 (the phase) and the places of the missing answers in the list (the ranks or engines). All else of `ray` is passed on.
 
 The driver waits for the controller as long as that shows signs of life: whenever the controller starts to wait itself,
-it tells the board (progress.py) for what.
+it tells the board (driver/progress.py) for what.
 """
 
 import importlib
@@ -28,12 +28,12 @@ MODULES = (
     "openrlhf.trainer.ray.launcher",
     "openrlhf.trainer.ray.ppo_actor",
     "openrlhf.trainer.ray.vllm_engine",
-    "openrlhf_prefix.runtime.doctor_controller",
-    "openrlhf_prefix.runtime.engines",
-    "openrlhf_prefix.runtime.resumable",
-    "openrlhf_prefix.runtime.stopping",
-    "openrlhf_prefix.runtime.supervised",
-    "openrlhf_prefix.runtime.trainer",
+    "openrlhf_prefix.runtime.audit.doctor_controller",
+    "openrlhf_prefix.runtime.controller.engines",
+    "openrlhf_prefix.runtime.controller.resumable",
+    "openrlhf_prefix.runtime.controller.stopping",
+    "openrlhf_prefix.runtime.controller.supervised",
+    "openrlhf_prefix.runtime.controller.trainer",
 )
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from openrlhf_prefix.algorithm.sampler import EVALUATION, request_seed
-from openrlhf_prefix.checks import check_exists, check_template
-from openrlhf_prefix.config import nested
+from openrlhf_prefix.data.files import check_exists, check_template
 from openrlhf_prefix.data.problems import Problem, load_problems
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.evaluation.scores import score_line, scores
 from openrlhf_prefix.reward import MathVerifier
 from openrlhf_prefix.reward.answer import FALLBACKS
-from openrlhf_prefix.runtime import platform
-from openrlhf_prefix.runtime.preflight import load_tokenizer
+from openrlhf_prefix.runtime.platform import adapter
+from openrlhf_prefix.settings.config import nested
+from openrlhf_prefix.settings.model import load_tokenizer
 
 
 def main(argv: Sequence[str]) -> None:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
 
 def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokenizer: object) -> list[list[float]]:
     """Rewards of `options.samples` responses to every problem."""
-    chosen = platform.choose()
+    chosen = adapter.choose()
     os.environ.update(chosen.engine_environment())
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it logs to stdout, which is for the result
     chosen.patch_engine()

@@ -1,7 +1,7 @@
 """Every place where an upstream class is replaced by ours. Nothing else in the package reaches into upstream.
 
 SEAMS           what the code relies on; tests/contract checks each against the installed version
-wire()          in the driver: the names that OpenRLHF's train() looks up
+                (driver/wiring.py replaces the names that OpenRLHF's train() looks up)
 replaced()      in a worker: a name that an upstream constructor looks up while it runs
 undecorated()   the plain class behind an @ray.remote one, which Ray does not let one subclass
 """
@@ -94,26 +94,3 @@ def replaced(module: str, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, upstream)
-
-
-def wire(controller: Any = None, board: Any = None) -> Any:
-    """Puts our classes where OpenRLHF's train() finds them; returns that function.
-
-    Args:
-        controller: Ray actor class in place of PrefixTrainer.
-        board: of progress.py, where the driver looks for signs of life.
-    """
-    from openrlhf.cli import train_ppo_ray
-    from openrlhf.trainer import ppo_trainer
-    from openrlhf.trainer.ray import vllm_engine
-
-    from openrlhf_prefix.runtime import deadlines
-    from openrlhf_prefix.runtime.actor import PrefixPolicyActor
-    from openrlhf_prefix.runtime.rollout import PrefixRolloutActor
-    from openrlhf_prefix.runtime.trainer import PrefixTrainer
-
-    train_ppo_ray.PolicyModelActor = PrefixPolicyActor
-    vllm_engine.RolloutRayActor = PrefixRolloutActor
-    ppo_trainer.PPOTrainer = controller or PrefixTrainer
-    deadlines.install(board)
-    return train_ppo_ray.train

@@ -5,15 +5,15 @@ import torch
 
 pytest.importorskip("openrlhf")
 
-from openrlhf_prefix.runtime import platform  # noqa: E402
+from openrlhf_prefix.runtime.platform import adapter  # noqa: E402
 
-platform.choose().install()
+adapter.choose().install()
 
 from openrlhf.models.loss import PolicyLoss, SFTLoss  # noqa: E402
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts  # noqa: E402
-from openrlhf_prefix.resolve import flags_of  # noqa: E402
-from openrlhf_prefix.runtime.actor_trainer import hybrid_loss  # noqa: E402
+from openrlhf_prefix.runtime.learner.actor_trainer import hybrid_loss  # noqa: E402
+from openrlhf_prefix.settings.resolve import flags_of  # noqa: E402
 
 FLAGS = {"vllm.num_engines": 1, "rollout.max_new_tokens": 11}
 

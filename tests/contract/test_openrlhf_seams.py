@@ -10,12 +10,14 @@ import pytest
 pytest.importorskip("openrlhf")
 
 from openrlhf_prefix import pins  # noqa: E402
-from openrlhf_prefix.runtime import flash_attn_cpu, platform, seams, upstream_cli  # noqa: E402
+from openrlhf_prefix.runtime import seams  # noqa: E402
+from openrlhf_prefix.runtime.platform import adapter, flash_attn_cpu  # noqa: E402
+from openrlhf_prefix.settings import upstream_cli  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
 def on_this_platform():
-    platform.choose().install()
+    adapter.choose().install()
 
 
 @pytest.mark.parametrize("seam", seams.SEAMS, ids=lambda seam: f"{seam.module}:{seam.name}")
@@ -88,7 +90,7 @@ def test_a_cpu_engine_keeps_the_weights_that_vllm_packs():
     vLLM would leave a tensor without elements, and no later sync could be loaded or checked."""
     code = """
 import torch
-import openrlhf_prefix.runtime.cpu_worker
+import openrlhf_prefix.runtime.engine.cpu_worker
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 layer = torch.nn.Linear(64, 32, bias=False, dtype=torch.bfloat16).requires_grad_(False)
 weight, rows = layer.weight.clone(), torch.randn(4, 64, dtype=torch.bfloat16)
@@ -101,7 +103,7 @@ torch.testing.assert_close(layer.cpu_linear(rows, layer.weight, None), rows @ we
 
 def test_the_parser_is_built_without_the_heavy_imports():
     code = (
-        "import sys; from openrlhf_prefix.runtime import upstream_cli; upstream_cli.build_parser(); "
+        "import sys; from openrlhf_prefix.settings import upstream_cli; upstream_cli.build_parser(); "
         "assert not {'ray', 'vllm', 'deepspeed', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

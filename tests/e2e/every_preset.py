@@ -13,8 +13,8 @@ from typing import Any
 
 import ray
 
-from openrlhf_prefix.resolve import resolve
-from openrlhf_prefix.runtime import launch, seams
+from openrlhf_prefix.runtime.driver import launch, wiring
+from openrlhf_prefix.settings.resolve import resolve
 
 ROWS = 32  # of a step and of an optimizer step
 FLAGS = {
@@ -73,7 +73,7 @@ def main(folder: Path) -> None:
             args.run.problems, args.run.board = ray.put(problems[preset]), first.run.board
         first.run.every = every
         try:
-            seams.wire(controller(), first.run.board)(first)
+            wiring.wire(controller(), first.run.board)(first)
         except ray.exceptions.RayTaskError as error:
             if not isinstance(error.cause, Done):
                 raise
@@ -85,7 +85,7 @@ class Done(Exception):
 
 def controller() -> Any:
     """The Ray actor class; what it imports needs Ray to be up."""
-    from openrlhf_prefix.runtime.trainer import PrefixController
+    from openrlhf_prefix.runtime.controller.trainer import PrefixController
 
     class One(PrefixController):
         def close(self) -> None:
@@ -115,7 +115,7 @@ def controller() -> Any:
 
 def retune(actor: Any, args: SimpleNamespace) -> None:
     """Runs in the trainer: from now on it has these flags."""
-    from openrlhf_prefix import plugins
+    from openrlhf_prefix.settings import plugins
 
     plugins.load(args.hybrid.plugin)
     actor.strategy.args = actor.trainer.strategy.args = actor.trainer.args = args

@@ -190,7 +190,7 @@ def test_what_a_refused_run_left_does_not_refuse_the_next_one(tmp_path):
 
 
 def test_a_dry_run_prints_and_saves_a_config_that_resolves_to_the_same(capsys, base, tmp_path):
-    from openrlhf_prefix.resolve import resolve
+    from openrlhf_prefix.settings.resolve import resolve
 
     argv = [token for name, value in base.items() for token in (f"--{name}", *value.split())]
     cli.main(["train", *argv, "--dry_run", "--actor.loss_agg_mode", "token-mean"])

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,49 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
+# Imports run downwards only, and rooms of one floor do not know each other.
+FLOORS = [
+    ["cli"],
+    ["compare", "runtime.audit", "runtime.evaluate"],
+    ["runtime.driver"],
+    ["plan"],
+    ["runtime.controller"],
+    ["runtime.engine", "runtime.learner"],
+    ["runtime.platform"],
+    ["runtime.rows", "runtime.weights", "runtime.seams", "runtime.deadlines"],
+    ["settings"],
+    ["report", "checkpoint"],
+    ["data"],
+    ["reward", "evaluation"],
+    ["algorithm", "pins"],
+    ["errors"],
+]
+LEVEL = {room: len(FLOORS) - floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def module_of(path: Path) -> str:
+    """Dotted name below the package; the package itself is the empty name."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def arrows(path: Path) -> set[str]:
+    """Modules of the package, named from below it, that a file imports."""
+    own = (name.removeprefix("openrlhf_prefix.") for name in imported(path) if name.startswith("openrlhf_prefix."))
+    return {name if name in MODULES else name.rpartition(".")[0] for name in own} - {""}
+
+
+def room_of(module: str) -> str:
+    return next(room for room in sorted(LEVEL, key=len, reverse=True) if f"{module}.".startswith(f"{room}."))
+
+
 def test_the_walk_sees_the_package() -> None:
     """Rules over an empty list hold: the files below must be among those walked, and their imports be found."""
-    assert {"cli.py", "algorithm/losses.py", "runtime/trainer.py"} <= set(NAMES)
-    assert "ray" in set(imported(PACKAGE / "runtime" / "trainer.py"))
+    assert {"cli.py", "algorithm/losses.py", "runtime/controller/trainer.py"} <= set(NAMES)
+    assert "ray" in set(imported(PACKAGE / "runtime" / "controller" / "trainer.py"))
+    assert {"settings.resolve", "runtime.driver.launch"} <= arrows(PACKAGE / "cli.py")
     assert "openrlhf_prefix.algorithm.schedules.PrefixSchedule" in set(imported(PACKAGE / "algorithm" / "sampler.py"))
 
 
@@ -41,6 +81,27 @@ def test_the_walk_sees_the_package() -> None:
 def test_only_the_runtime_imports_ray_vllm_deepspeed_or_openrlhf(path: Path) -> None:
     if path.relative_to(PACKAGE).parts[0] != "runtime":
         assert not {name for name in imported(path) if name.split(".")[0] in HEAVY}
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_no_import_runs_up_or_across_a_floor(path: Path) -> None:
+    module = module_of(path)
+    if module in ("", "runtime"):  # faces, which import nothing
+        assert not arrows(path)
+        return
+    room = room_of(module)
+    wrong = {name for name in arrows(path) if room_of(name) != room and LEVEL[room_of(name)] >= LEVEL[room]}
+    assert not wrong, f"{module} is on floor {LEVEL[room]}"
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    order = TopologicalSorter({module_of(path): arrows(path) - {module_of(path)} for path in FILES})
+    order.prepare()  # CycleError names the circle
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=lambda folder: folder.name)
+def test_every_folder_says_what_it_is(folder: Path) -> None:
+    assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("path", ALGORITHM, ids=lambda path: path.name)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from openrlhf_prefix import pins
-from openrlhf_prefix.config import read_yaml
+from openrlhf_prefix.settings.config import read_yaml
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SHELL = sorted([*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("*.sbatch")])

@@ -1,0 +1,140 @@
+"""Runs layouts in one process per rank, and compares each with the reference.
+
+openrlhf-prefix exactness                                 the table: largest relative difference per layout
+openrlhf-prefix exactness --upstream                      the same rows through OpenRLHF's own training loop
+openrlhf-prefix exactness --upstream --cut_short          and a last optimizer step with fewer rows
+
+difference = |change - reference| / |reference|           (L2 over all parameters)
+"""
+
+import argparse
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from openrlhf_prefix.runtime.audit.exactness.batch import (
+    STEP_ROWS,
+    Terms,
+    load_model,
+    make_model,
+    make_rows,
+    reference_change,
+    shuffled_within_steps,
+)
+from openrlhf_prefix.runtime.audit.exactness.layouts import Layout, all_layouts, table
+from openrlhf_prefix.runtime.platform import adapter
+
+TOLERANCE = 1e-5
+
+Case = tuple[Layout, Terms]
+
+
+def main(argv: Sequence[str]) -> None:
+    """The `exactness` verb; SystemExit(1) where our loop misses the tolerance."""
+    parser = argparse.ArgumentParser(prog="openrlhf-prefix exactness", allow_abbrev=False)
+    parser.add_argument("--upstream", action="store_true", help="OpenRLHF's own training loop, on whole steps")
+    parser.add_argument("--cut_short", action="store_true", help="with --upstream: a last step of half the rows too")
+    options = parser.parse_args(argv)
+    rows = STEP_ROWS if options.upstream and not options.cut_short else None
+    found = measure(all_layouts(), upstream=options.upstream, rows=rows)
+    print(table(found))
+    worst = max(found, key=found.__getitem__)
+    print(f"\n{len(found)} layouts; largest relative difference {found[worst]:.1e} ({worst.name()})")
+    if not options.upstream and not found[worst] <= TOLERANCE:
+        sys.exit(1)
+
+
+def measure(
+    layouts: Sequence[Layout], terms: Terms | None = None, upstream: bool = False, rows: int | None = None
+) -> dict[Layout, float]:
+    """Relative difference of every layout; starts one process per rank.
+
+    Args:
+        terms: of the loss. OpenRLHF's own loop counts prefix tokens in every term, so `upstream` has the policy alone.
+        upstream: train through OpenRLHF's ActorPPOTrainer as it is.
+        rows: use the first rows only; STEP_ROWS of them are exactly one optimizer step.
+    """
+    terms = terms or (Terms(kl_coef=0.0, entropy_coef=None, correction=False) if upstream else Terms())
+    found = measure_cases([(layout, terms) for layout in layouts], upstream, rows)
+    return {layout: found[layout, terms] for layout in layouts}
+
+
+def measure_cases(cases: Sequence[Case], upstream: bool = False, rows: int | None = None) -> dict[Case, float]:
+    """The same for pairs of a layout and terms of the loss."""
+    found: dict[Case, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        make_model(Path(folder) / "model")
+        worlds = {}
+        for ranks in sorted({layout.ranks for layout, _ in cases}):
+            chosen = [case for case in cases if case[0].ranks == ranks]
+            result = Path(folder) / f"{ranks}.pt"
+            job = (ranks, free_port(), Path(folder), chosen, upstream, rows, result)
+            worlds[result] = torch.multiprocessing.spawn(_rank, args=job, nprocs=ranks, join=False)
+        for result, processes in worlds.items():
+            while not processes.join():
+                pass
+            found |= torch.load(result, weights_only=False)
+    return found
+
+
+def _rank(
+    rank: int,
+    ranks: int,
+    port: int,
+    folder: Path,
+    cases: list[Case],
+    upstream: bool,
+    count: int | None,
+    result: Path,
+) -> None:
+    """One training process: all cases of this number of ranks, one after the other."""
+    adapter.choose()
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= adapter.current().engine_environment()  # nothing is compiled on a CPU
+    torch.set_num_threads(1)
+    with (
+        (folder / f"{ranks}-{rank}.log").open("w", encoding="utf-8") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
+        adapter.current().install()
+        adapter.current().patch_trainer()
+        found = _compare(cases, folder / "model", upstream, count)
+    if rank == 0:
+        torch.save(found, result)
+    torch.distributed.destroy_process_group()
+
+
+def _compare(cases: list[Case], model: Path, upstream: bool, count: int | None) -> dict[Case, float]:
+    """Relative difference of each case, on this rank."""
+    from openrlhf_prefix.runtime.audit.exactness.training import (
+        train,  # imports OpenRLHF, which wants the platform first
+    )
+
+    every = {terms for _, terms in cases}
+    rows = {whole: make_rows(load_model(model), whole)[:count] for whole in {terms.whole for terms in every}}
+    before = {name: value.detach() for name, value in load_model(model).named_parameters()}
+    expected = {terms: reference_change(load_model(model), rows[terms.whole], terms) for terms in every}
+    found = {}
+    shown = sys.__stderr__ if sys.__stderr__.isatty() and os.environ["RANK"] == "0" else None
+    for layout, terms in tqdm(cases, desc=f"{cases[0][0].ranks} rank(s)", file=shown, disable=shown is None):
+        ordered = shuffled_within_steps(rows[terms.whole], seed=3) if layout.reordered else rows[terms.whole]
+        after, wanted = train(layout, model, ordered, terms, upstream), expected[terms]
+        size = sum(value.square().sum() for value in wanted.values()).sqrt()
+        error = sum((after[name] - before[name] - wanted[name]).square().sum() for name in wanted).sqrt()
+        found[layout, terms] = float(error / size)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("", 0))
+        return sock.getsockname()[1]

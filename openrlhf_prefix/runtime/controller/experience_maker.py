@@ -1,0 +1,225 @@
+"""Advantages of a rollout batch: groups, then prefix selection, then one number per token.
+
+    continuation token   group advantage of its row, minus the KL penalty where KL is in the reward
+    prefix token         the row's prefix advantage if it was selected, else 0
+
+Runs in the controller on the whole rollout batch, so that neither groups nor the entropy ranking depend on how rows
+are split into micro-batches or over ranks. The rows then leave in the order in which the ranks train on them.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from openrlhf.models.utils import compute_reward, masked_mean
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
+
+from openrlhf_prefix.algorithm.advantages import (
+    BATCH_NORMALIZED,
+    GroupAdvantages,
+    group_advantages,
+    likelihood_weights,
+    normalized,
+)
+from openrlhf_prefix.algorithm.controllers import Schedule
+from openrlhf_prefix.algorithm.imitation import POLICY
+from openrlhf_prefix.algorithm.sampler import request_seed
+from openrlhf_prefix.algorithm.selection import select_prefix_tokens
+from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.runtime.controller.rescue import Rescue
+from openrlhf_prefix.runtime.controller.rollout_metrics import rollout_metrics, sampled_kl
+from openrlhf_prefix.runtime.rows.batches import blank, deal, shuffled
+from openrlhf_prefix.runtime.rows.fields import ActorForward, prefix_mask_of
+from openrlhf_prefix.settings.derived import data_parallel_ranks
+
+
+class PrefixExperienceMaker(RemoteExperienceMaker):
+    """OpenRLHF's experience maker with prefix-aware advantages."""
+
+    def __init__(self, *args: Any, controller: Schedule, rescue: Rescue, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.metrics: dict[str, float] = {}  # of the last batch; read by the trainer
+        self.last_batch: list[Experience] = []
+        self.step = 0  # global step of the batch; set by the trainer
+        self.controller, self.rescue = controller, rescue
+        self._entropies: list[torch.Tensor] = []
+        self._failed: dict[int, str] = {}  # groups with too few right rows -> their problems
+
+    def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
+        """Single rows with advantages, dealt out to optimizer steps and ranks."""
+        experiences = super().make_experience_batch(rollout_samples)
+        seed = request_seed(self.args.train.seed, self.step, "order of the rows", 0)
+        rows = shuffled(experiences, seed)
+        if self.args.reward.on_error == "mask":
+            rows = [blank(row) if row.info["reward_failed"].any() else row for row in rows]
+        rows = self.rescue(rows, self._failed, self.step)
+        self.metrics |= self.rescue.metrics | {"train/tokens": self._trained_tokens(rows)}
+        return deal(rows, self.args.train.batch_size, data_parallel_ranks(self.args))
+
+    def log_probs(self, batches: list[Experience]) -> list[torch.Tensor]:
+        """(B, A) log-probs by the policy of the action tokens of each batch."""
+        names = ("sequences", "action_mask", "attention_mask")
+        inputs = {name: [getattr(batch, name) for batch in batches] for name in names}
+        references = self.actor_model_group.async_run_method_batch(method_name="forward", **inputs)
+        return self._flatten_results(references, self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size)
+
+    def _flatten_results(self, refs: list, duplicate_factor: int) -> list:
+        """The actor's forward brings entropies along; they are kept here, upstream goes on with the log-probs."""
+        results = super()._flatten_results(refs, duplicate_factor)
+        if not isinstance(results[0], ActorForward):
+            return results
+        self._entropies = [result.entropy for result in results]
+        return [result.log_probs for result in results]
+
+    @torch.no_grad()
+    def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
+        self._find_failed(experiences)
+        raw = torch.cat([experience.rewards for experience in experiences])
+        self._look_at_groups(experiences, raw)
+        apply_length_penalties(experiences, self.args)
+        for experience, entropy in zip(experiences, self._entropies, strict=True):
+            experience.info["row_entropy"] = masked_mean(entropy, experience.action_mask, dim=-1)
+        advantages = self._group(experiences)
+        prefix_masks = [prefix_mask_of(experience) & self._known(experience) for experience in experiences]
+        selected = self._select(prefix_masks)
+        for experience, prefix_mask, kept in zip(experiences, prefix_masks, selected, strict=True):
+            rows = torch.tensor(experience.index)
+            returns = self._continuation_returns(experience, advantages.continuation.flatten()[rows])
+            of_prefix = advantages.prefix.flatten()[rows].unsqueeze(-1) * kept
+            experience.advantages = torch.where(prefix_mask, of_prefix, returns)
+            experience.info["return"] = advantages.continuation.flatten()[rows]
+            experience.info["prefix_advantage"] = advantages.prefix.flatten()[rows]
+        if self.args.hybrid.estimator == BATCH_NORMALIZED:
+            self._normalize(experiences, prefix_masks, selected)
+        known = torch.cat([self._known(experience).squeeze(-1) for experience in experiences])
+        self.metrics = rollout_metrics(experiences, self._entropies, raw, known, prefix_masks, selected)
+        if self.initial_model_group is not None and not self.args.algo.kl.use_loss:
+            self.metrics["kl"] = sampled_kl(experiences)
+        for experience in experiences:
+            experience.returns, experience.kl = experience.advantages.clone(), None
+        self.last_batch = experiences
+        return experiences
+
+    def _find_failed(self, experiences: list[Experience]) -> None:
+        """A reward that is no number, as a reward model may give one, failed like the others; failed ones count 0."""
+        for experience in experiences:
+            rewards = experience.rewards.float()
+            experience.info["reward_failed"] = experience.info["reward_failed"].bool() | ~rewards.isfinite()
+            experience.rewards = torch.where(experience.info["reward_failed"], torch.zeros_like(rewards), rewards)
+        failed = torch.cat([experience.info["reward_failed"] for experience in experiences])
+        if failed.float().mean() > self.args.reward.error_limit:
+            raise RunStopped(
+                f"{int(failed.sum())} of {len(failed)} rewards are not finite numbers, more than --reward.error_limit "
+                f"{self.args.reward.error_limit:g} allows: look at the reward model"
+            )
+
+    def _known(self, experience: Experience) -> torch.Tensor:
+        """(B, 1) false for rows that leave group statistics and loss."""
+        masked = self.args.reward.on_error == "mask"
+        return ~(experience.info["reward_failed"] & masked).unsqueeze(-1)
+
+    def _in_place(self, experiences: list[Experience], values: list[torch.Tensor]) -> torch.Tensor:
+        """(G, N) of numbers of the rows, which experiences may hold in any order: `index` tells each row's place."""
+        place = torch.tensor([index for experience in experiences for index in experience.index])
+        joined = torch.cat([part.flatten() for part in values])
+        ordered = torch.empty_like(joined)
+        ordered[place] = joined
+        return ordered.view(-1, self.args.rollout.n_samples_per_prompt)
+
+    def _info(self, experiences: list[Experience], name: str) -> torch.Tensor:
+        return self._in_place(experiences, [experience.info[name] for experience in experiences])
+
+    def _look_at_groups(self, experiences: list[Experience], raw_rewards: torch.Tensor) -> None:
+        """The length controller is told what came of its draws, and groups with too few right rows are noted."""
+        rewards = self._in_place(experiences, [raw_rewards])
+        known = self._in_place(experiences, [self._known(experience) for experience in experiences])
+        given = self._info(experiences, "prefix_ratio").float()
+        names = dict(
+            pair for experience in experiences for pair in zip(experience.index, experience.prompts, strict=True)
+        )
+        size, self._failed = self.args.rollout.n_samples_per_prompt, {}
+        for group in range(len(rewards)):
+            outcomes = list(zip(given[group].tolist(), rewards[group].tolist(), strict=True))
+            outcomes = [outcome for outcome, counts in zip(outcomes, known[group].tolist(), strict=True) if counts]
+            self.controller.observe(names[group * size], outcomes)
+            if outcomes and sum(reward > 0 for _, reward in outcomes) <= self.args.hybrid.gate:
+                self._failed[group] = names[group * size]
+
+    def _group(self, experiences: list[Experience]) -> GroupAdvantages:
+        """(G, N) advantages."""
+        rewards = self._in_place(experiences, [experience.rewards for experience in experiences])
+        valid = self._in_place(experiences, [self._known(experience) for experience in experiences])
+        spread, size = _spread(rewards, valid), self.args.rollout.n_samples_per_prompt
+        for experience in experiences:
+            experience.info["group_reward_std"] = spread[torch.tensor(experience.index) // size]
+        flags, prefixed = self.args.hybrid, self._info(experiences, "prefix_length") > 0
+        advantages = group_advantages(rewards, prefixed, flags.estimator, flags.baseline, valid)
+        if flags.sampled == "likelihood":
+            weights = likelihood_weights(rewards, self._info(experiences, "row_entropy"))
+            advantages = replace(advantages, continuation=torch.where(valid, weights, torch.zeros_like(weights)))
+        return advantages
+
+    def _continuation_returns(self, experience: Experience, advantages: torch.Tensor) -> torch.Tensor:
+        """(B, A) advantage of every action token as if all were sampled, KL penalty included."""
+        reward = compute_reward(
+            advantages,
+            self.kl_ctl.value,
+            experience.kl,
+            action_mask=experience.action_mask,
+            reward_clip_range=self.args.reward.clip_range,
+        )
+        return self.get_cumulative_returns(reward, experience.action_mask, 1.0)
+
+    def _normalize(
+        self, experiences: list[Experience], prefix_masks: list[torch.Tensor], selected: list[torch.Tensor]
+    ) -> None:
+        """Advantages against those of the whole batch, whatever its split into experiences."""
+        flat = normalized(
+            torch.cat([experience.advantages.flatten() for experience in experiences]),
+            torch.cat(
+                [
+                    (experience.action_mask.bool() & self._known(experience) & ~prefix_mask).flatten()
+                    for experience, prefix_mask in zip(experiences, prefix_masks, strict=True)
+                ]
+            ),
+            torch.cat([kept.flatten() for kept in selected]),
+            scale=not self.args.algo.advantage.no_std_norm,
+        )
+        parts = flat.split([experience.advantages.numel() for experience in experiences])
+        for experience, part, prefix_mask, kept in zip(experiences, parts, prefix_masks, selected, strict=True):
+            experience.advantages = part.view_as(experience.advantages)
+            sampled = experience.action_mask.bool() & ~prefix_mask
+            for name, mask in (("return", sampled), ("prefix_advantage", kept)):
+                experience.info[name] = (experience.advantages * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+
+    def _select(self, prefix_masks: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Kept prefix tokens, ranked over the whole batch whatever its split into experiences."""
+        width = max(mask.shape[1] for mask in prefix_masks)
+
+        def padded(tensors: list[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tensors])
+
+        flags = self.args.prefix
+        kept = select_prefix_tokens(padded(self._entropies), padded(prefix_masks), flags.keep, flags.scope)
+        parts = kept.split([len(mask) for mask in prefix_masks])
+        return [part[:, : mask.shape[1]] for part, mask in zip(parts, prefix_masks, strict=True)]
+
+    def _trained_tokens(self, rows: list[Experience]) -> float:
+        """Action tokens that have a gradient: an advantage, or an imitation term that asks for none."""
+        imitated = self.args.hybrid.imitation not in (POLICY, "luffy")
+        return float(
+            sum(
+                int((row.action_mask.bool() & ((row.advantages != 0) | (prefix_mask_of(row) & imitated))).sum())
+                for row in rows
+            )
+        )
+
+
+def _spread(rewards: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """(G,) standard deviation of the valid rewards of each group; 0 where there are fewer than two."""
+    count = valid.sum(-1)
+    mean = (rewards * valid).sum(-1) / count.clamp(min=1)
+    squares = ((rewards - mean.unsqueeze(-1)).square() * valid).sum(-1)
+    return (squares / (count - 1).clamp(min=1)).sqrt()

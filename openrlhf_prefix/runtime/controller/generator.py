@@ -1,0 +1,140 @@
+"""From problems to rollout requests, and from responses to Experiences.
+
+Runs in the controller. For every slot of a group the sampler draws a prefix at the current global step; evaluation
+draws none. Each group goes to one engine as one call. Responses come back in any order and are put back into the
+order of the problems, so that a batch does not depend on which engine was faster.
+"""
+
+import heapq
+import math
+from collections import Counter
+from typing import Any
+
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
+from vllm import SamplingParams
+
+from openrlhf_prefix.algorithm.sampler import EVALUATION, PLAIN, PrefixSampler, request_seed
+from openrlhf_prefix.data.problems import Problem
+from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.reward.math import REASONS
+from openrlhf_prefix.runtime.controller.engines import Engines
+from openrlhf_prefix.runtime.engine.rewards import Outcome
+from openrlhf_prefix.runtime.engine.rollout import RolloutRequest
+from openrlhf_prefix.runtime.seams import replaced
+
+
+class PrefixSamplesGenerator(SamplesGenerator):
+    """OpenRLHF's generator with prefixes."""
+
+    def __init__(self, *, sampler: PrefixSampler, engines: Engines, budget: int, end: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sampler, self.engines = sampler, engines
+        self.end = end  # id that ends a whole demonstration
+        self.budget = budget
+        self.step = 0  # global step that the next rollouts belong to; set by the trainer
+        self.failures: list[dict[str, Any]] = []  # rewards that failed in the last batch
+        self._position: dict[str, int] = {}
+
+    def generate_eval_samples(self, **generate_kwargs: Any) -> list[Experience]:
+        return super().generate_eval_samples(evaluating=True, **generate_kwargs)
+
+    def _generate_vllm(self, *args: Any, **kwargs: Any) -> tuple[list[Experience], int, bool]:
+        self._position, self.failures = {}, []
+        # Upstream's loop asks `ray` for the rows; the engines answer in its place, and replace one that died.
+        with replaced("openrlhf.trainer.ppo_utils.samples_generator", "ray", self.engines):
+            experiences, consumed, exhausted = super()._generate_vllm(*args, **kwargs)
+        if not kwargs.get("evaluating"):
+            self._check_failures(len(experiences))
+        _level_info(experiences)
+        # sort() is stable: the rows of a group stay together and in the order of their slots.
+        experiences.sort(key=lambda experience: self._position[experience.prompts[0]])
+        return experiences, consumed, exhausted
+
+    def _dispatch_prompts_to_vllm(
+        self, prompts: list[Problem], labels: list[str], *, images: Any = None, **generate_kwargs: Any
+    ) -> list:
+        """Asks the engine with the fewest rows for one group per problem; returns Ray references."""
+        rows = generate_kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
+        evaluating = generate_kwargs.get("evaluating", False)
+        params = self._sampling_params(generate_kwargs)
+        heap = [(load, index) for index, load in enumerate(self.engines.loads())]
+        heapq.heapify(heap)
+        groups = []
+        for problem in prompts:
+            self._position.setdefault(problem.id, len(self._position))
+            load, index = heapq.heappop(heap)
+            heapq.heappush(heap, (load + rows, index))
+            groups.append((index, [self._request(problem, slot, evaluating) for slot in range(rows)]))
+        return self.engines.submit(groups, params, generate_kwargs["max_len"])
+
+    def _sampling_params(self, generate_kwargs: dict[str, Any]) -> SamplingParams:
+        return SamplingParams(
+            temperature=generate_kwargs["temperature"],
+            top_p=generate_kwargs["top_p"],
+            max_tokens=self.budget,
+            min_tokens=1,
+            skip_special_tokens=False,
+            stop=self.args.rollout.stop_strings or None,
+            stop_token_ids=self.args.rollout.stop_token_ids or None,
+            include_stop_str_in_output=True,
+            logprobs=0 if self.args.algo.advantage.is_correction_level != "off" else None,
+        )
+
+    def _request(self, problem: Problem, slot: int, evaluating: bool) -> RolloutRequest:
+        draw = PLAIN
+        if not evaluating:
+            lengths = [len(demonstration) for demonstration in problem.demonstrations]
+            draw = self.sampler.draw(self.step, problem.id, slot, lengths, problem.limits)
+        prefix = problem.demonstrations[draw.demonstration][: draw.length].tolist() if draw.length else []
+        whole = draw.length > 0 and self.sampler.whole
+        return RolloutRequest(
+            problem_id=problem.id,
+            slot=slot,
+            answer=problem.answer,
+            prompt_ids=problem.prompt_ids.tolist(),
+            prefix_ids=[*prefix, self.end] if whole else prefix,
+            ratio=draw.ratio,
+            seed=request_seed(self.sampler.seed, EVALUATION if evaluating else self.step, problem.id, slot),
+            max_tokens=0 if whole else self.budget - len(prefix),
+        )
+
+    def _process_response_into_experience(self, response: dict[str, Any], **generate_kwargs: Any) -> Experience:
+        experience = super()._process_response_into_experience(response, **generate_kwargs)
+        request: RolloutRequest = response["request"]
+        # One integer per row; the prefix mask is rebuilt from it and the action mask wherever it is needed.
+        experience.info["prefix_length"] = torch.tensor([len(request.prefix_ids)])
+        experience.info["prefix_ratio"] = torch.tensor([request.ratio if request.prefix_ids else 0.0])
+        outcome: Outcome = response.get("outcome", Outcome(None, None))
+        experience.info["reward_failed"] = torch.tensor([outcome.failure is not None])
+        if outcome.verdict is not None:
+            experience.info["verdict"] = torch.tensor([REASONS.index(outcome.verdict)])
+        if outcome.failure is not None:
+            place = {"problem": request.problem_id, "slot": request.slot}
+            self.failures.append({**place, "reason": outcome.failure, "text": outcome.text})
+        return experience
+
+    def _check_failures(self, rows: int) -> None:
+        """Raises RunStopped where a failed reward is not to be passed over, or too many of them failed."""
+        if not self.failures:
+            return
+        flags, first = self.args.reward, self.failures[0]
+        said = f"the first, of problem {first['problem']}: {first['text'].splitlines()[0]}"
+        if flags.on_error == "raise":
+            raise RunStopped(f"{len(self.failures)} of {rows} rewards failed (--reward.on_error raise); {said}")
+        if len(self.failures) > flags.error_limit * rows:
+            reasons = Counter(failure["reason"] for failure in self.failures)
+            shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+            raise RunStopped(
+                f"{len(self.failures)} of {rows} rewards failed ({shown}), more than --reward.error_limit "
+                f"{flags.error_limit:g} allows; {said}"
+            )
+
+
+def _level_info(experiences: list[Experience]) -> None:
+    """Gives all rows the same metrics: one whose reward failed brings none of the user's, and counts for none."""
+    names = dict.fromkeys(name for experience in experiences for name in experience.info)
+    for experience in experiences:
+        missing = {name: torch.tensor([math.nan]) for name in names if name not in experience.info}
+        experience.info |= missing

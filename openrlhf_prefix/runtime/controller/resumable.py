@@ -1,0 +1,93 @@
+"""What of the controller is saved and restored: upstream's counters and best metric, and the parts that join them.
+
+A regular checkpoint is the state before the evaluation of its step, the best one that after it: a run that resumes
+from a regular one evaluates again, so that whatever the evaluation moves is moved once.
+"""
+
+import time
+from typing import Any
+
+import ray
+
+from openrlhf_prefix.checkpoint import manifest
+from openrlhf_prefix.checkpoint.store import is_best, place
+from openrlhf_prefix.runtime.learner.checkpoints import (
+    Attributes,
+    Generators,
+    Stateful,
+    folder_of,
+    load_controller,
+    pack,
+    unpack,
+)
+
+
+class Resumable:
+    """Mixin of the controller, before OpenRLHF's trainer."""
+
+    def start_states(self) -> None:
+        """Called by the constructor; `parts` is where whatever else has a state of its own joins, by name."""
+        chosen = self.args.run.checkpoint
+        self.checkpoint = folder_of(self.args) / chosen if chosen else None
+        self.parts: dict[str, Stateful] = {"kl": Attributes(self.kl_ctl, ["value"]), "generators": Generators()}
+        self.last_states: dict[str, Any] = {}  # what a checkpoint of the last finished step holds of this process
+        self.saved = 0  # step of the last checkpoint
+
+    def resume(self) -> None:
+        """Goes back to the checkpoint that the driver chose, and makes up for the evaluation that follows it."""
+        if self.checkpoint is None:
+            self.folder.rewind(-1, evaluated=False)
+            return
+        states = load_controller(self.checkpoint)
+        step, evaluated = states["global_step"], is_best(self.checkpoint.name)
+        self.saved, self.samples_generator.step, self.last_states = step, step, states
+        self.folder.rewind(step, evaluated)
+        self.restore_best_checkpoint_state(states)
+        unpack(self.parts, states["parts"])
+        self.read_evaluations()
+        self.show(f"resumed after step {step}", step)
+        if self.eval_dataloader and step % self.args.eval.steps == 0 and not evaluated:
+            self.broadcast_to_vllm()
+            self.save_best_checkpoint(self.evaluate(step, **self.eval_kwargs()), step, dict(states))
+
+    def init_checkpoint_states(self) -> dict[str, Any]:
+        """Where upstream's loop starts."""
+        return {**self.last_states, **self._best()} if self.checkpoint else super().init_checkpoint_states()
+
+    def step_states(self, client_states: dict[str, Any]) -> dict[str, Any]:
+        """Upstream's states at the end of a step, and ours."""
+        self.last_states = {**client_states, **self._best(), "parts": pack(self.parts)}
+        return dict(self.last_states)
+
+    def save_best_checkpoint(self, eval_metrics: Any, global_step: int, client_states: Any = None) -> None:
+        before, started = self.best_eval_metric_value, time.time()
+        states = {**(client_states or {}), "parts": pack(self.parts)}
+        super().save_best_checkpoint(eval_metrics, global_step, states)
+        if self.best_eval_metric_value > before:
+            self.note_save(f"best_global_step{global_step}", time.time() - started)
+
+    def note_save(self, tag: str, seconds: float) -> None:
+        """Size and time of a checkpoint, for the run folder."""
+        if self.args.ckpt.disable_ds:
+            return
+        self.saved = place(tag)[0]
+        files = manifest.read(folder_of(self.args) / tag)["files"].values()
+        size = sum(entry["size"] for entry in files)
+        self.folder.append("metrics", [{"step": self.saved, "checkpoint/bytes": size, "timing/checkpoint": seconds}])
+
+    def save_last_step(self) -> str:
+        """A checkpoint of the last finished step, unless there is one; says which step is saved."""
+        step = self.last_states.get("global_step", 0)
+        if step > self.saved:
+            save = self.actor_model_group.async_run_method("save_checkpoint", f"global_step{step}", self.last_states)
+            ray.get(save)
+        if not step or self.args.ckpt.disable_ds:
+            return "nothing is saved" + (" (ckpt.disable_ds)" if step else ": no step was finished")
+        return f"step {step} is saved"
+
+    def _best(self) -> dict[str, Any]:
+        return {
+            "best_eval_metric_key": self.best_eval_metric_key,
+            "best_eval_metric_value": self.best_eval_metric_value,
+            "latest_eval_metric_value": self._latest_eval_metric_value,
+        }

@@ -1,0 +1,103 @@
+"""The supervised stage: global steps on whole demonstrations alone, before the first rollout.
+
+A step has as many rows as a rollout batch, all trained by their negative log-likelihood, divided by the demonstration
+tokens of the optimizer step, and counts as one global step: the problems that it takes the place of are passed over,
+so that runs with and without this stage have the same number of steps. It ends at `hybrid.sft_steps`, or where the
+loss on held-out demonstrations, measured every `hybrid.sft_validate` steps, has risen for the first time: at its
+minimum, up to one interval. Learning rate `hybrid.sft_lr`; the optimizer goes on into the next stage with its moments.
+Source: arXiv 2604.23747; the minimum of the validation loss: arXiv 2512.11470.
+"""
+
+import time
+from typing import Any
+
+import ray
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+
+from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
+from openrlhf_prefix.runtime.rows.batches import deal
+from openrlhf_prefix.settings.derived import data_parallel_ranks
+
+
+class SupervisedStage:
+    """Runs in the controller.
+
+    Args:
+        controller: its groups, experience maker, files and trackers are used.
+        steps: where the stage ends at the latest.
+    """
+
+    def __init__(self, controller: Any, demonstrations: Demonstrations, steps: int) -> None:
+        self.controller, self.demonstrations, self.end = controller, demonstrations, steps
+        self.args = controller.args
+        self.rows = self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt
+        self.losses: list[float] = []  # on the held-out demonstrations
+
+    def run(self, step: int) -> int:
+        """Trains from global step `step` to the end of the stage; returns the global step that comes next."""
+        while step < self.end:
+            started = time.time()
+            status = self._train(step)
+            step += 1
+            every = self.args.hybrid.sft_validate
+            if every and step % every == 0:
+                status["sft/validation_loss"] = self._validate()
+            status["timing/step_total"] = time.time() - started
+            self.controller.save_logs_and_checkpoints(step, status, self.position(step))
+            if step % self.args.eval.steps == 0 and self.controller.eval_dataloader:
+                self.controller.broadcast_to_vllm()
+                scores = self.controller.evaluate(step, **self.controller.eval_kwargs())
+                self.controller.save_best_checkpoint(scores, step, self.position(step))
+        return step
+
+    def position(self, step: int) -> dict[str, Any]:
+        """Where the loop over problems goes on after `step` steps, in the form of OpenRLHF's checkpoint states."""
+        consumed = step * self.args.rollout.batch_size
+        episode, place = divmod(consumed, len(self.controller.prompts_dataloader))
+        return {
+            "episode": episode,
+            "global_step": step,
+            "total_consumed_prompts": consumed,
+            "data_loader_state_dict": {"episode": episode, "position": place},
+        }
+
+    def _train(self, step: int) -> dict[str, Any]:
+        rows = deal(
+            self.demonstrations.batch(step, self.rows), self.args.train.batch_size, data_parallel_ranks(self.args)
+        )
+        actors = self.controller.actor_model_group
+        ray.get(actors.async_run_method_batch(method_name="append", experience=rows))
+        counts = {"sft/rows": float(len(rows)), "rollout/tokens_generated": 0.0}
+        counts["train/tokens"] = float(sum(int(row.action_mask.sum()) for row in rows))
+        return self.controller.ppo_train(step) | counts
+
+    def _validate(self) -> float:
+        """Mean negative log-likelihood of the held-out demonstrations' tokens; a first rise ends the stage."""
+        maker = self.controller.experience_maker
+        rows = [self.demonstrations.row(key, 0) for key in self.demonstrations.validation]
+        batches = maker.split_rollout_samples(rows)
+        loss = likelihood_loss(batches, maker.log_probs(batches))
+        if self.losses and loss > self.losses[-1]:
+            self.end = 0
+        self.losses.append(loss)
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"end": self.end, "losses": list(self.losses)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.end, self.losses = state["end"], list(state["losses"])
+
+
+def likelihood_loss(batches: list[Experience], log_probs: list[torch.Tensor]) -> float:
+    """Mean of -log p over the action tokens of all batches."""
+    total = count = 0.0
+    for batch, of_batch in zip(batches, log_probs, strict=True):
+        mask = batch.action_mask.bool()
+        total -= of_batch[mask].double().sum().item()
+        count += mask.sum().item()
+    if not count:
+        raise RunStopped("the held-out demonstrations have no token")
+    return total / count

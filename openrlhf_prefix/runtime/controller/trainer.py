@@ -1,0 +1,258 @@
+"""The controller: OpenRLHF's PPO loop with the prefix schedule, held-out evaluation and the run folder.
+
+Upstream's fit() and train_step() run unchanged; we set the step that rollouts belong to, measure before and after, and
+write what a person or a program wants to read.
+"""
+
+import time
+from typing import Any
+
+import ray
+import torch
+from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
+from openrlhf.utils.utils import get_tokenizer
+
+from openrlhf_prefix.data.order import ProblemLoader
+from openrlhf_prefix.errors import EngineLost, RunPaused, RunStopped
+from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
+from openrlhf_prefix.report.lines import eval_line, step_line
+from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.runtime import deadlines
+from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
+from openrlhf_prefix.runtime.controller.engines import Engines
+from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
+from openrlhf_prefix.runtime.controller.generator import PrefixSamplesGenerator
+from openrlhf_prefix.runtime.controller.rescue import Rescue
+from openrlhf_prefix.runtime.controller.resumable import Resumable
+from openrlhf_prefix.runtime.controller.rollout_log import rollout_rows
+from openrlhf_prefix.runtime.controller.stopping import Stopping
+from openrlhf_prefix.runtime.controller.supervised import SupervisedStage
+from openrlhf_prefix.runtime.seams import replaced, undecorated
+from openrlhf_prefix.runtime.weights.check import compare, stale_weights
+from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefixed_rows, sft_steps
+
+
+class PrefixController(Resumable, undecorated(PPOTrainer)):
+    """OpenRLHF's PPOTrainer with our generator and experience maker."""
+
+    def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate_kwargs: Any) -> None:
+        args = strategy.args
+        deadlines.install(args.run.board)
+        actor_group, critic_group, reward_group, reference_group, engines = groups
+        for flags, name in ((args.eval, "steps"), (args.ckpt, "save_steps")):
+            if getattr(flags, name) == -1:  # upstream's way to say never
+                setattr(flags, name, float("inf"))
+        tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
+        train, held_out = ray.get(args.run.problems)
+        self.folder, self.board = RunFolder(args.run.dir), args.run.board
+        self.stopping = Stopping(args.ckpt, args.run.board, args.run.started)
+        args.run.problems = args.run.board = args.run.facts = None  # trackers log all flags, and these are none
+        self.prompts_dataloader = ProblemLoader(train, args.rollout.batch_size, seed=args.train.seed)
+        self.eval_dataloader = ProblemLoader(held_out) if held_out else None
+        self.generate_kwargs = generate_kwargs
+        self.total_steps = len(self.prompts_dataloader) // args.rollout.batch_size * args.train.num_episodes
+        rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+        self.max_steps = self.total_steps * (rows // args.train.batch_size) * args.train.max_epochs
+        self.sampler = make_sampler(args, self.total_steps)
+        self.engines = Engines(engines, args, rejoin=self._rejoin, watch=self.stopping.check)
+        self.samples_generator = PrefixSamplesGenerator(
+            sampler=self.sampler,
+            engines=self.engines,
+            end=tokenizer.eos_token_id,
+            budget=args.rollout.max_new_tokens,
+            strategy=strategy,
+            prompts_dataloader=self.prompts_dataloader,
+            eval_dataloader=self.eval_dataloader,
+            tokenizer=tokenizer,
+            vllm_engines=engines,
+        )
+        # PPOTrainer's own constructor would read the data once more and build upstream's generator.
+        BasePPOTrainer.__init__(
+            self, strategy, actor_group, critic_group, reward_group, reference_group, engines, tokenizer
+        )
+        validated = rows if args.hybrid.sft_validate else 0
+        demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, held_out=validated)
+        self.experience_maker = PrefixExperienceMaker(
+            actor_group,
+            critic_group,
+            reward_group,
+            reference_group,
+            self.kl_ctl,
+            strategy,
+            tokenizer,
+            controller=self.sampler.controller,
+            rescue=Rescue(args, demonstrations),
+        )
+        self.supervised = SupervisedStage(self, demonstrations, sft_steps(args, self.total_steps))
+        self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
+        self.evaluations: dict[int, dict[str, float]] = {}
+        self.weight_check: dict[str, float] = {}
+        self.start_states()
+        self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
+        self.parts["rescue"] = self.experience_maker.rescue
+
+    def fit(self, global_step: int = 0) -> None:
+        started = time.time()
+        try:
+            self.resume()
+            if self.eval_dataloader and not self.saved and self.args.run.eval_at_start:
+                self.evaluate(0, **self.eval_kwargs())
+            step = self.samples_generator.step
+            if (after := self.supervised.run(step)) > step:
+                self.samples_generator.step, self.resume_at = after, self.supervised.position(after)
+            super().fit(after)
+            step = self.samples_generator.step
+            if self.eval_dataloader and step not in self.evaluations:
+                self.evaluate(step, **self.eval_kwargs())
+        except (RunPaused, EngineLost) as stop:
+            raise type(stop)(f"{stop.args[0]}; {self.save_last_step()}") from None
+        self.write_summary(step, time.time() - started)
+        self.close()
+
+    def close(self) -> None:
+        ray.get([engine.shutdown.remote() for engine in self.vllm_engines])
+
+    def init_checkpoint_states(self) -> dict[str, Any]:
+        return super().init_checkpoint_states() | self.resume_at
+
+    def train_step(self, rollout_samples: list, global_step: int) -> tuple[dict[str, Any], int]:
+        self.experience_maker.step = global_step
+        # The rows come dealt out already, see batches.py; upstream would deal dynamic batches once more.
+        with replaced("openrlhf.trainer.ppo_trainer", "balance_experiences", lambda rows, args: rows):
+            status, step = super().train_step(rollout_samples, global_step)
+        self.samples_generator.step = step
+        return status | self.weight_check, step
+
+    def ppo_train(self, global_steps: int) -> dict[str, Any]:
+        """Training metrics and, beside them, those of the rollouts and of the schedule."""
+        low, high = self.sampler.schedule.window(global_steps)
+        every, supervised = self.args.prefix.gradient_every, global_steps < self.supervised.end
+        settings = {
+            "imitation_coef": 1.0 if supervised else imitation_coef(self.args, global_steps, self.total_steps),
+            "measure_prefix": bool(every and prefixed_rows(self.args))
+            and global_steps % every == 0
+            and not supervised,
+            "supervised": supervised,
+        }
+        ray.get(self.actor_model_group.async_run_method(method_name="prepare", **settings))
+        status = super().ppo_train(global_steps) | self.experience_maker.metrics
+        known = {name: value for name, value in status.items() if value is not None}
+        return known | {"prefix/low": low, "prefix/high": high}
+
+    def _rejoin(self, generating: bool) -> None:
+        """New engines take part in the weight sync, and hold the current weights if they are to generate."""
+        ray.get(self.actor_model_group.async_run_method(method_name="rejoin_engines"))
+        if generating:
+            self._send_weights()
+
+    def broadcast_to_vllm(self) -> None:
+        """The current weights go to all engines, dead ones are replaced before."""
+        try:
+            self.engines.revive()
+        except EngineLost as lost:
+            self.engines.lost = lost  # the step is all but done: it is logged and saved first
+            return
+        self._send_weights()
+
+    def _send_weights(self) -> None:
+        """OpenRLHF's sync, and a check that it arrived. RunStopped names the tensors that did not."""
+        super().broadcast_to_vllm()
+        started = time.time()
+        trainer = self.actor_model_group.async_run_method(method_name="weight_fingerprints")
+        engines = [engine.weight_fingerprints.remote() for engine in self.vllm_engines]
+        expected = ray.get(trainer)[0]
+        comparisons = [compare(expected, workers) for workers in ray.get(engines)]
+        if message := stale_weights(comparisons):
+            raise RunStopped(message)
+        self.weight_check = {
+            "sync/tensors_checked": float(comparisons[0].checked),
+            "sync/tensors_unchecked": float(len(comparisons[0].unchecked)),
+            "timing/weight_check": time.time() - started,
+        }
+
+    def _compute_rollout_stats(self, experiences: list) -> dict[str, float]:
+        """Nothing beside the experience maker's metrics, which know prefix tokens from sampled ones."""
+        return {}
+
+    def save_logs_and_checkpoints(
+        self, global_step: int, logs_dict: dict | None = None, client_states: Any = None
+    ) -> None:
+        metrics = {key: value for key, value in (logs_dict or {}).items() if isinstance(value, (int, float))}
+        if self.engines.deaths:
+            metrics["engines_replaced"] = float(self.engines.deaths)
+            self.show(f"replaced {self.engines.deaths} engine(s) that died", global_step)
+        self.folder.append("metrics", [{"step": global_step, **metrics}])
+        kept = self.args.run.rollout_groups
+        size = self.args.rollout.n_samples_per_prompt
+        rows = rollout_rows(self.experience_maker.last_batch, self.tokenizer, size, kept)
+        self.folder.append("rollouts", [{"step": global_step, **row} for row in rows])
+        failures = self.samples_generator.failures
+        self.folder.append("reward_failures", [{"step": global_step, **failure} for failure in failures])
+        self.show(step_line(global_step, self.total_steps, metrics), global_step)
+        started = time.time()
+        # Upstream saves on its own schedule, and logs beside it.
+        super().save_logs_and_checkpoints(global_step, logs_dict, self.step_states(client_states or {}))
+        if global_step % self.args.ckpt.save_steps == 0:
+            self.note_save(f"global_step{global_step}", time.time() - started)
+        self.engines.deaths = 0
+        if self.engines.lost:
+            raise self.engines.lost
+        self.stopping.step_done()
+
+    def read_evaluations(self) -> None:
+        """Those of the run folder, after a resume."""
+        self.evaluations = {row["step"]: _scores(row) for row in self.folder.read("metrics") if _scores(row)}
+
+    def eval_kwargs(self) -> dict[str, Any]:
+        return {
+            **self.generate_kwargs,
+            "temperature": self.args.eval.temperature,
+            "n_samples_per_prompt": self.args.eval.n_samples_per_prompt,
+        }
+
+    @torch.no_grad()
+    def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
+        """avg@n (pass1, OpenRLHF's name for it) and pass@n of every source of the held-out problems."""
+        started = time.time()
+        samples = self.samples_generator.generate_eval_samples(**generate_kwargs)
+        size = generate_kwargs["n_samples_per_prompt"]
+        sources = [problem.source for problem in self.eval_dataloader.problems]
+        correct: dict[str, list[float]] = {}
+        for source, start in zip(sources, range(0, len(samples), size), strict=True):
+            rewards = [float(sample.rewards) for sample in samples[start : start + size]]
+            correct.setdefault(source, []).append(sum(reward > 0 for reward in rewards))
+        logs = {}
+        for source, counts in correct.items():
+            logs[f"eval_{source}_pass1"] = average_at_n(counts, size)
+            logs[f"eval_{source}_pass{size}"] = pass_at_k(counts, size, size)
+        self.evaluations[global_step] = logs
+        truncated = sum(bool(sample.truncated) for sample in samples) / len(samples)
+        failed = float(sum(bool(sample.info["reward_failed"]) for sample in samples))
+        extra = {
+            "eval_truncated_rate": truncated,
+            "eval_rewards_failed": failed,
+            "timing/evaluation": time.time() - started,
+        }
+        self.folder.append("metrics", [{"step": global_step, **logs, **extra}])
+        self.show(eval_line(global_step, logs), global_step)
+        for logger in (self.wandb_logger, self.tensorboard_logger):
+            if logger:
+                logger.log_eval(global_step, logs)
+        return logs
+
+    def write_summary(self, step: int, seconds: float) -> None:
+        paths = {"export": self.args.ckpt.output_dir, "run folder": str(self.folder.path)}
+        base, trained = (self.evaluations.get(at, {}) for at in (0, step))
+        self.folder.write_summary(
+            {"base": base, "trained": trained, "steps": step, "seconds": round(seconds, 1), "paths": paths}
+        )
+
+    def show(self, text: str, step: int) -> None:
+        ray.get(self.board.put.remote(text, step, self.total_steps))
+
+
+def _scores(row: dict[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in row.items() if key.startswith("eval_") and "_pass" in key}
+
+
+PrefixTrainer = ray.remote(PrefixController)

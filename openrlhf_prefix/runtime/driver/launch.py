@@ -1,0 +1,224 @@
+"""The `train` verb: check everything cheap, take the cluster, run OpenRLHF's train().
+
+Order matters: checkpoint, reward, tokenizer, data, run folder, Ray, GPUs. Whatever a user can mend is refused before a
+model loads.
+"""
+
+import importlib.metadata
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from openrlhf_prefix.data import samples
+from openrlhf_prefix.data.cuts import trains_whole
+from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
+from openrlhf_prefix.errors import RunStopped, UserError
+from openrlhf_prefix.report.lines import summary_table
+from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.runtime.deadlines import VARIABLE as PHASE_SECONDS
+from openrlhf_prefix.runtime.driver import resume
+from openrlhf_prefix.runtime.driver.model_folder import prepare_model
+from openrlhf_prefix.runtime.driver.preflight import (
+    check_deepspeed,
+    check_gpus,
+    check_rewards,
+    try_reward,
+)
+from openrlhf_prefix.runtime.platform import adapter
+from openrlhf_prefix.settings import config
+from openrlhf_prefix.settings.checks import WANDB_KEY
+from openrlhf_prefix.settings.config import FROM_ENVIRONMENT
+from openrlhf_prefix.settings.derived import gpus_needed, prefixed_rows, sft_steps
+from openrlhf_prefix.settings.model import check_weights, load_tokenizer, stop_ids
+from openrlhf_prefix.settings.resolve import Resolved
+
+
+def train(resolved: Resolved) -> None:
+    """Runs a training from checked flags to the export; prints progress and the final table."""
+    args = resolved.args
+    args.run.started = time.time()
+    checkpoint = resume.find(args)
+    problems = read_problems(args)
+    args.run.facts = resume.facts(resolved, load_tokenizer(args), problems[0])
+    if checkpoint:
+        resume.check(checkpoint, args.run.facts)
+    folder = RunFolder(args.run.dir)
+    folder.claim(resume=args.ckpt.load_enable)
+    # Decided once, for all ranks. From here on the flag says whether there is something to load.
+    args.run.checkpoint, args.ckpt.load_enable = checkpoint and checkpoint.tag, checkpoint is not None
+    print(f"run folder: {folder.write_config(config.dump(resolved.flat)).parent}", flush=True)
+    hide_secret(args)
+    with cluster(args, problems):
+        from openrlhf_prefix.runtime.driver import wiring
+
+        wiring.wire(board=args.run.board)(args)
+    print(summary_table(folder.summary()), flush=True)
+
+
+def hide_secret(args: SimpleNamespace) -> None:
+    """Puts a W&B key of the command line into the environment: upstream prints and logs all flags."""
+    if args.logger.wandb.key and args.logger.wandb.key != FROM_ENVIRONMENT:
+        print(
+            f"warning: others can read a key on the command line: export {WANDB_KEY}, and give "
+            f"--logger.wandb.key {FROM_ENVIRONMENT}",
+            flush=True,
+        )
+        os.environ[WANDB_KEY] = args.logger.wandb.key
+        args.logger.wandb.key = FROM_ENVIRONMENT
+
+
+@contextmanager
+def cluster(args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]]) -> Iterator[None]:
+    """While the block runs Ray is up with what the placement needs, and the controller finds problems and board."""
+    prepare_model(args)
+    start_ray(args)
+    check_gpus(args)
+
+    import ray
+
+    from openrlhf_prefix.runtime.controller.stopping import sigterm_to
+    from openrlhf_prefix.runtime.driver.nodes import check_nodes, check_placement
+    from openrlhf_prefix.runtime.driver.progress import Board, Display
+
+    if "RAY_ADDRESS" in os.environ:
+        print(check_nodes(args), flush=True)
+    check_placement(args)
+    args.run.problems = ray.put(problems)
+    args.run.board = Board.remote()
+    print("starting engines and trainers ...", flush=True)
+    try:
+        with Display(args.run.board), driver_prints(args), sigterm_to(args.run.board):
+            yield
+    except ray.exceptions.RayActorError as death:
+        raise RunStopped(died(args, str(getattr(death, "cause", death)))) from death
+    finally:
+        ray.shutdown()
+
+
+def died(args: SimpleNamespace, report: str) -> str:
+    """The sentence about a dead part of the run; Ray's own report goes into the run folder."""
+    with (Path(args.run.dir) / "driver.log").open("a", encoding="utf-8") as log:
+        log.write(f"{report}\n")
+    names = [line.split(":", 1)[1].strip() for line in report.splitlines() if line.strip().startswith("class_name:")]
+    who = f"{names[0]} died" if names else "a part of the run died"
+    return f"{who} (see driver.log). The same command with --ckpt.load_enable goes on after the last save"
+
+
+@contextmanager
+def driver_prints(args: SimpleNamespace) -> Iterator[None]:
+    """What upstream prints in this process goes into the run folder, or to the terminal with --run.verbose."""
+    if args.run.verbose:
+        yield
+        return
+    with (Path(args.run.dir) / "driver.log").open("a", encoding="utf-8") as log, redirect_stdout(log):
+        yield
+
+
+def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
+    """Training and held-out problems, checked and tokenised, after the cheaper checks. Raises UserError."""
+    check_deepspeed(importlib.metadata.version("deepspeed"))
+    check_rewards(args)
+    tokenizer = load_tokenizer(args)
+    check_weights(args)
+    budget = response_budget(args)
+    counts, left_out = Counter(), Counter()
+    train_set = load_problems(args.data.prompt_dataset, args, tokenizer, budget, args.data.prompt_split, counts)
+    held_out = []
+    if args.eval.dataset:
+        held_out = load_problems(args.eval.dataset, args, tokenizer, budget, args.eval.split, left_out, held_out=True)
+    if len(train_set) < args.rollout.batch_size:
+        raise UserError(
+            f"{args.data.prompt_dataset} holds {len(train_set)} problems, fewer than rollout.batch_size "
+            f"{args.rollout.batch_size}: lower it, or add problems"
+        )
+    check_demonstrations(args, train_set, counts)
+    if warning := try_reward(args, tokenizer, train_set[0]):
+        print(f"warning: {warning}", flush=True)
+    stops = stop_ids(args, tokenizer)
+    print(samples.report(train_set, tokenizer, stops, args.rollout.stop_strings), flush=True)
+    dropped = f", {left_out[LONG_PROMPTS]} {LONG_PROMPTS}" if left_out[LONG_PROMPTS] else ""
+    print(f"{samples.counts_line(train_set, counts)}; {len(held_out)} held out{dropped}", flush=True)
+    return train_set, held_out
+
+
+def check_demonstrations(args: SimpleNamespace, problems: list[Problem], counts: Counter[str]) -> None:
+    """The training set has the demonstrations that the method needs. Raises UserError."""
+    name, method, prefixed = args.data.prompt_dataset, f"preset {args.hybrid.preset}", prefixed_rows(args)
+    usable = sum(bool(problem.demonstrations if trains_whole(args) else any(problem.limits)) for problem in problems)
+    if (prefixed or trains_whole(args)) and not usable:
+        noted = "".join(f"; {count} {what}" for what, count in counts.items() if count)
+        raise UserError(
+            f"{name} has no demonstration in any row (column {args.prefix.demonstrations_key!r}{noted}), and {method} "
+            "needs them: name the right column in --prefix.demonstrations_key, or use --hybrid.preset rft"
+        )
+    alone = args.hybrid.demonstration == "whole" and prefixed == args.rollout.n_samples_per_prompt
+    if alone and usable < len(problems):
+        raise UserError(
+            f"{len(problems) - usable} of {len(problems)} problems in {name} have no usable demonstration, and "
+            f"{method} trains on nothing else: leave them out"
+        )
+    rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    if args.hybrid.sft_validate and usable <= rows:
+        raise UserError(
+            f"hybrid.sft_validate holds out {rows} demonstrations (as many as a step has rows), and {name} has "
+            f"{usable}: leave it out, or add demonstrations"
+        )
+    steps = len(problems) // args.rollout.batch_size * args.train.num_episodes
+    if args.hybrid.sft_steps and not 0 < sft_steps(args, steps) < steps:
+        raise UserError(
+            f"hybrid.sft_steps {args.hybrid.sft_steps} of a run of {steps} steps leaves none to one of the two "
+            "stages: change it, or add problems or episodes"
+        )
+
+
+def start_ray(args: SimpleNamespace) -> None:
+    """Connects to RAY_ADDRESS, or starts a Ray of our own; chooses the platform."""
+    import ray
+
+    running = "RAY_ADDRESS" in os.environ
+    resources = None
+    if running:  # which accelerators there are decides on the environment of the workers, so look first
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError) as error:
+            raise UserError(
+                f"no Ray cluster answers at RAY_ADDRESS {os.environ['RAY_ADDRESS']} "
+                f"({str(error).strip().splitlines()[0]}): check it, or unset it for a run on this machine alone"
+            ) from None
+        resources = ray.cluster_resources()
+        ray.shutdown()
+    chosen = adapter.choose(resources)
+    chosen.adjust(args)
+    chosen.install()
+    os.environ[PHASE_SECONDS] = str(args.run.phase_seconds)
+    if not args.run.verbose:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    options: dict[str, Any] = {}
+    if not running:  # not one that somebody else has started on this machine either
+        options = {"address": "local", "include_dashboard": False, **chosen.ray_options(gpus_needed(args))}
+    ray.init(
+        **options,
+        log_to_driver=args.run.verbose,
+        logging_level="INFO" if args.run.verbose else "ERROR",
+        runtime_env={"env_vars": worker_environment(args, chosen), **chosen.runtime_env()},
+    )
+
+
+def worker_environment(args: SimpleNamespace, chosen: adapter.CudaPlatform) -> dict[str, str]:
+    """Variables of every worker. The first three are OpenRLHF's own, with its defaults."""
+    defaults = {
+        "TOKENIZERS_PARALLELISM": "true",
+        "NCCL_DEBUG": "WARN",
+        "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",
+        "TQDM_DISABLE": "" if args.run.verbose else "1",
+    }
+    kept = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    kept[PHASE_SECONDS] = str(args.run.phase_seconds)
+    if args.logger.wandb.key:
+        kept[WANDB_KEY] = os.environ[WANDB_KEY]
+    return {name: value for name, value in (kept | chosen.environment(args)).items() if value}

@@ -1,0 +1,130 @@
+"""The policy's training process: OpenRLHF's actor with our trainer, and one forward for log-probs and entropies."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import torch.distributed as dist
+from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
+
+from openrlhf_prefix.checkpoint.store import Store
+from openrlhf_prefix.runtime import deadlines, seams
+from openrlhf_prefix.runtime.learner import checkpoints, export, lora
+from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer
+from openrlhf_prefix.runtime.learner.probe import accumulation_coefficients
+from openrlhf_prefix.runtime.platform import adapter
+from openrlhf_prefix.runtime.rows.fields import ActorForward
+from openrlhf_prefix.runtime.weights.check import flip_lowest_bits, trainer_fingerprints
+
+
+class PrefixPolicy(seams.undecorated(PolicyModelActor)):
+    """OpenRLHF's policy actor with our trainer, whose forward also returns entropies."""
+
+    def init_model_from_pretrained(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        adapter.current().patch_trainer()
+        deadlines.install()
+        chosen = strategy.args.run.checkpoint
+        strategy.load_ckpt = partial(strategy.load_ckpt, tag=chosen)  # upstream would take what `latest` names
+        with seams.replaced("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", PrefixActorTrainer):
+            super().init_model_from_pretrained(strategy, *args, **kwargs)
+        # By name: further state of this rank joins here, and is saved and restored with the checkpoint.
+        self.parts = {"generators": checkpoints.Generators(), "trainer": self.trainer}
+        if self.ema_model:
+            self.parts["average"] = checkpoints.Average(self.ema_model.model.module, strategy.time_steps)
+        if chosen:
+            checkpoints.load_rank(checkpoints.folder_of(strategy.args) / chosen, self.parts)
+
+    def save_checkpoint(self, tag: str, client_states: Any = None, **metric: Any) -> None:
+        """One complete checkpoint instead of upstream's, see checkpoints.py."""
+        args = self.strategy.args
+        store = Store(checkpoints.folder_of(args))
+        companions = partial(export.write_companions, config=self.actor.model.module.config, args=args)
+        if not self.disable_ds_ckpt:
+            facts = {**args.run.facts, "metric": metric}
+            if args.ds.lora.rank:
+                facts["lora_dtype"] = str(lora.adapter_dtype(self.actor.model.module)).removeprefix("torch.")
+            checkpoints.save(self.actor.model, store, tag, self.parts, client_states or {}, facts, companions)
+            if dist.get_rank() == 0:
+                store.prune(tag, args.ckpt.max_num, args.ckpt.max_mem * 2**30)
+        if self.save_hf_ckpt:
+            self._export(Path(args.ckpt.path) / f"{tag}_hf")
+
+    def save_model(self) -> None:
+        """The export at the end of a run."""
+        self._export(Path(self.strategy.args.ckpt.output_dir))
+
+    def _export(self, out: Path) -> None:
+        """All ranks gather the weights, rank 0 writes them."""
+        exported = self.ema_model if self.strategy.args.train.enable_ema else self.actor
+        engine = exported.model
+        checkpoints.refuse_nonfinite(engine.module)
+        state = export.gather(engine, self.strategy.args)
+        if dist.get_rank() == 0:
+            with export.temporary_companions(engine.module.config, self.strategy.args) as companions:
+                export.write(state, companions, out)
+        dist.barrier()
+
+    @torch.no_grad()
+    def forward(
+        self,
+        sequences: torch.Tensor,
+        action_mask: torch.Tensor,
+        attention_mask: torch.Tensor,
+        mm_train_inputs_list: list | None = None,
+    ) -> ActorForward:
+        """Old log-probs and entropies of all action tokens, (B, A) each, from one pass.
+
+        `mm_train_inputs_list` is what upstream sends for images: entries of None, as rollouts are text only.
+        """
+        device = torch.cuda.current_device()
+        self.actor.eval()
+        log_probs, output = self.actor(
+            sequences.to(device),
+            action_mask.to(device),
+            attention_mask=attention_mask.to(device),
+            return_output=True,
+            return_entropy=True,
+            ring_attn_group=self.strategy.ring_attn_group,
+        )
+        self.actor.train()
+        entropy = output.entropy[:, -action_mask.shape[1] :]
+        return ActorForward(log_probs.cpu(), entropy.float().cpu())
+
+    def prepare(self, **settings: Any) -> None:
+        """What depends on the global step: see PrefixActorTrainer.prepare."""
+        self.trainer.prepare(**settings)
+
+    def rejoin_engines(self) -> None:
+        """A new group for the weight sync after an engine was replaced; CUDA IPC needs none."""
+        if dist.get_rank() == 0 and not self.trainer.use_cuda_ipc:
+            self.trainer._init_vllm_sync_group(self.strategy.args.vllm.sync_backend)
+
+    def weight_fingerprints(self) -> dict[str, int]:
+        """See weights/check.py; every rank has to be asked."""
+        flags = self.strategy.args.ds.lora
+        model = self.actor.model.module
+        return lora.fingerprints(model, lora.scaling(flags)) if flags.rank else trainer_fingerprints(model)
+
+    def flip_lowest_bits(self) -> None:
+        """See weights/check.py."""
+        flip_lowest_bits(self.actor.model.module)
+
+    def device(self) -> str:
+        """Name of what this rank computes on."""
+        return adapter.current().device_name()
+
+    def attention_kernels(self) -> list[str] | None:
+        """Names of the GPU kernels of one forward pass; None without CUDA."""
+        tokens = torch.arange(1, 65).unsqueeze(0)
+        return adapter.current().kernels(
+            lambda: self.forward(tokens, torch.ones(1, 63, dtype=torch.bool), torch.ones_like(tokens))
+        )
+
+    def accumulation_coefficients(self) -> list[list[float]]:
+        """See probe.py; every rank has to be asked."""
+        return accumulation_coefficients(self.strategy)
+
+
+PrefixPolicyActor = ray.remote(num_gpus=1)(PrefixPolicy)

@@ -1,0 +1,256 @@
+"""The training loop of one actor rank: optimizer steps of the hybrid loss over a rollout batch.
+
+Takes the place of OpenRLHF's ppo_train and training_step: the forward pass, the engine, the weight sync and the flags
+stay upstream's. What is ours is the bookkeeping that decides whether a gradient is right. For every optimizer step the
+rows, action tokens and sampled tokens of all ranks are counted once, each micro-batch contributes its share of one
+loss (algorithm/hybrid.py), and the step ends where it should (accumulation.py).
+"""
+
+import math
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from openrlhf.models.utils import compute_approx_kl
+from openrlhf.trainer.ppo_utils.experience import Experience, make_experience_batch
+from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
+
+from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
+from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.runtime.learner import accumulation, lora
+from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
+from openrlhf_prefix.runtime.rows.batches import micro_batches
+from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
+from openrlhf_prefix.settings import plugins
+
+SKIPPED_LIMIT = 3  # optimizer steps in a row
+
+
+def hybrid_loss(args: SimpleNamespace) -> HybridLoss:
+    """The loss that the (nested) flags describe."""
+    low, high = args.actor.eps_clip_low_high if args.hybrid.clip else (1.0, math.inf)
+    gate = args.algo.advantage
+    correction = None
+    if gate.is_correction_level != "off":
+        correction = Correction(
+            gate.is_correction_level, gate.is_correction_mode, gate.is_correction_gating, *gate.is_correction_threshold
+        )
+    return HybridLoss(
+        policy=args.actor.policy_loss_type,
+        divisor=args.hybrid.divisor,
+        budget=args.rollout.max_new_tokens,
+        clip_low=low,
+        clip_high=high,
+        dual_clip=args.actor.dual_clip if args.hybrid.clip else None,
+        clip_prefix=args.hybrid.clip_prefix,
+        imitation=args.hybrid.imitation,
+        imitation_mean=args.hybrid.imitation_mean,
+        convex=args.hybrid.convex,
+        sampled=args.hybrid.sampled,
+        entropy_coef=args.actor.entropy_coef,
+        kl_on_prefix=args.prefix.in_kl,
+        entropy_on_prefix=args.prefix.in_entropy,
+        correction=correction,
+    )
+
+
+SUPERVISED = {
+    "imitation": "nll",
+    "imitation_mean": "tokens",
+    "convex": False,
+    "entropy_coef": None,
+    "correction": None,
+}
+
+
+def scale_learning_rate(scheduler: Any, factor: float) -> None:
+    """From the next optimizer step on, every learning rate of the schedule is `factor` times what the flags say."""
+    groups = scheduler.optimizer.param_groups
+    scheduler.base_lrs = [factor * group["initial_lr"] for group in groups]
+    for group, base, shape in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+        group["lr"] = base * shape(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in groups]
+
+
+class PrefixActorTrainer(ActorPPOTrainer):
+    """OpenRLHF's actor trainer with the hybrid loss and exact accumulation."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        plugins.load(self.args.hybrid.plugin)
+        self.engine = self.actor.model
+        self.ranks = self.strategy.ds_device_mesh["dp"].get_group()
+        self.prepare(self.args.hybrid.imitation_coef)
+        self.skipped_in_a_row = 0  # optimizer steps, see _count_skipped
+
+    def prepare(self, imitation_coef: float, measure_prefix: bool = False, supervised: bool = False) -> None:
+        """Called before every rollout batch.
+
+        Args:
+            imitation_coef: weight of the imitation term.
+            measure_prefix: whether to measure the prefix tokens' own gradient, one more pass over an optimizer step.
+            supervised: the rows are whole demonstrations, to be trained by their likelihood at hybrid.sft_lr.
+        """
+        self.imitation_coef, self.measure_prefix = imitation_coef, measure_prefix
+        loss = hybrid_loss(self.args)
+        self.hybrid_loss = replace(loss, **SUPERVISED) if supervised else loss
+        if self.args.hybrid.sft_lr is not None:
+            scale_learning_rate(
+                self.actor_scheduler, self.args.hybrid.sft_lr / self.args.actor.adam.lr if supervised else 1.0
+            )
+
+    def broadcast_to_vllm(self) -> None:
+        if not self.args.ds.lora.rank:
+            return super().broadcast_to_vllm()
+        actor, merged = self.actor, lora.Merged(self.engine.module, lora.scaling(self.args.ds.lora))
+        self.actor = SimpleNamespace(model=SimpleNamespace(module=merged))
+        try:
+            super().broadcast_to_vllm()
+        finally:
+            self.actor = actor
+
+    def state_dict(self) -> dict[str, int]:
+        return {"skipped_in_a_row": self.skipped_in_a_row}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.skipped_in_a_row = state["skipped_in_a_row"]
+
+    def ppo_train(self, kl_ctl: float) -> dict[str, float | None]:
+        """Trains on the rows of the replay buffer; returns the metrics of the rollout batch."""
+        self.actor.train()
+        sums, last, skipped = MetricSums(), {}, 0
+        steps = micro_batches(self.replay_buffer.items, self.args, self.ranks)
+        if of_prefix := self._prefix_gradient(steps[0]) if self.measure_prefix and steps else None:
+            last["prefix/gradient"] = of_prefix
+        for _ in range(self.max_epochs):
+            for step in steps:
+                applied = self._optimizer_step(step, kl_ctl, sums)
+                if of_prefix and applied and (norm := self.strategy.get_grad_norm(self.actor)):
+                    last["prefix/gradient_share"] = of_prefix / norm
+                of_prefix, skipped = None, skipped + (not applied)  # both are those of the first step
+        last["skipped_steps"] = float(skipped)
+        last["actor_grad_norm"] = None if self.skipped_in_a_row else self.strategy.get_grad_norm(self.actor)
+        last["actor_lr"] = self.actor_scheduler.get_last_lr()[0]
+        return sums.means(self.ranks) | last
+
+    def _optimizer_step(self, step: list[list[Experience]], kl_ctl: float, sums: MetricSums) -> bool:
+        """Returns whether the step was applied: one with a loss or gradient that is not finite is left out."""
+        counts, of_step = self._count(step), MetricSums()
+        losses: list[torch.Tensor] = []
+
+        def share(batch: list[Experience]) -> torch.Tensor:
+            loss = self._loss(batch, counts, kl_ctl, of_step)
+            losses.append(loss.detach().float())
+            return loss
+
+        accumulation.accumulate(self.engine, [partial(share, batch) for batch in step])
+        if self._finite(losses) and accumulation.finite_gradient(self.engine):
+            self.strategy.optimizer_step(self.actor_optim, self.actor, self.actor_scheduler, name="actor")
+            applied = self.engine.was_step_applied()  # false after DeepSpeed found a gradient that is not finite
+        else:
+            accumulation.discard(self.engine)
+            applied = False
+        self._count_skipped(applied)
+        if applied:
+            sums.merge(of_step)
+            if self.ema_model:
+                self.strategy.moving_average(self.actor, self.ema_model, self.ema_beta, "cuda")
+        return applied
+
+    def _finite(self, losses: list[torch.Tensor]) -> bool:
+        """Whether the losses of all micro-batches of all ranks are finite; the same answer on all ranks."""
+        wrong = (~torch.stack(losses).isfinite()).sum()
+        dist.all_reduce(wrong)
+        return wrong.item() == 0
+
+    def _count_skipped(self, applied: bool) -> None:
+        """RunStopped after three skipped steps in a row. Under fp16 a skipped step is how the loss scale is found."""
+        self.skipped_in_a_row = 0 if applied else self.skipped_in_a_row + 1
+        if self.skipped_in_a_row == SKIPPED_LIMIT and self.args.ds.param_dtype != "fp16":
+            raise RunStopped(
+                f"{SKIPPED_LIMIT} optimizer steps in a row had a loss or a gradient that is not finite, and none was "
+                "applied: go back to a checkpoint with a lower actor.adam.lr in a new run, or look at the rewards"
+            )
+
+    def _prefix_gradient(self, step: list[list[Experience]]) -> float | None:
+        """Norm of the gradient that the prefix tokens of a step have by themselves; nothing is applied."""
+        counts = self._count(step)
+        accumulation.accumulate(self.engine, [partial(self._prefix_loss, batch, counts) for batch in step])
+        norm = accumulation.gradient_norm(self.engine)
+        accumulation.discard(self.engine)
+        return norm if counts.tokens > counts.sampled and math.isfinite(norm) else None
+
+    def _count(self, step: list[list[Experience]]) -> StepCounts:
+        """Rows, action tokens and sampled tokens of a step over all ranks."""
+        rows = [row for batch in step for row in batch]
+        action = [int(row.action_mask.sum()) for row in rows]
+        prefix = [min(int(row.info["prefix_length"]), tokens) for row, tokens in zip(rows, action, strict=True)]
+        counts = torch.tensor([sum(n > 0 for n in action), sum(action), sum(action) - sum(prefix)], dtype=torch.long)
+        counts = counts.to(torch.cuda.current_device())
+        dist.all_reduce(counts, group=self.ranks)
+        return StepCounts(*map(float, counts.tolist()))
+
+    def _loss(self, batch: list[Experience], counts: StepCounts, kl_ctl: float, sums: MetricSums) -> torch.Tensor:
+        """Forward pass and loss of one micro-batch; the factor undoes the engine's mean over data-parallel ranks."""
+        inputs, output = self._forward(batch)
+        loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl, self.imitation_coef)
+        sums.add(of_batch)
+        if self.aux_loss:  # of a mixture of experts: a mean over rows, like the others over the whole step
+            share = (inputs.action_mask.any(-1).sum() / max(counts.rows, 1.0)).to(loss.dtype)
+            loss = loss + self.args.actor.aux_loss_coef * output.aux_loss * share
+        return loss * dist.get_world_size(self.ranks)
+
+    def _prefix_loss(self, batch: list[Experience], counts: StepCounts) -> torch.Tensor:
+        """The same of the prefix tokens alone."""
+        inputs, _ = self._forward(batch)
+        return self.hybrid_loss.prefix_part(inputs, counts, self.imitation_coef) * dist.get_world_size(self.ranks)
+
+    def _forward(self, batch: list[Experience]) -> tuple[LossRows, Any]:
+        """What the loss of one micro-batch looks at, and the model's output."""
+        rows = make_experience_batch(batch, self.args.ds.packing_samples).to_device(torch.cuda.current_device())
+        log_probs, output = self.actor(
+            rows.sequences,
+            rows.action_mask,
+            attention_mask=rows.attention_mask,
+            return_output=True,
+            ring_attn_group=self.strategy.ring_attn_group,
+            return_entropy=self.hybrid_loss.entropy_coef is not None,
+        )
+        return self._loss_rows(rows, log_probs, output), output
+
+    def _loss_rows(self, rows: Experience, log_probs: torch.Tensor, output: Any) -> LossRows:
+        kl = entropy = None
+        width = rows.action_mask.shape[1]
+        action = rows.action_mask.bool()
+        if self.args.algo.kl.use_loss and rows.base_action_log_probs is not None:
+            zero = torch.zeros_like(log_probs)
+            kl = compute_approx_kl(
+                *(torch.where(action, values, zero) for values in (log_probs, rows.base_action_log_probs)),
+                log_probs_old=torch.where(action, rows.action_log_probs, zero),
+                kl_estimator=self.args.algo.kl.estimator,
+                unbiased_gradient=self.args.algo.kl.unbiased_gradient,
+            )
+        if self.hybrid_loss.entropy_coef is not None:
+            entropy = output.entropy[:, -width:]
+        return LossRows(
+            log_probs=log_probs,
+            old_log_probs=rows.action_log_probs,
+            advantages=rows.advantages,
+            action_mask=action,
+            prefix_mask=prefix_mask_of(rows),
+            rollout_log_probs=rows.rollout_log_probs,
+            kl=kl,
+            entropy=entropy,
+            row_entropy=_of_rows(rows, "row_entropy"),
+        )
+
+
+def _of_rows(rows: Experience, name: str) -> torch.Tensor | None:
+    """(B, 1) of a number that every row carries; None where they do not."""
+    if name not in rows.info:
+        return None
+    values = [float(value) for value in rows.info[name]]
+    return torch.tensor(values, device=rows.action_mask.device).unsqueeze(-1)

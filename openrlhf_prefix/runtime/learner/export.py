@@ -1,0 +1,259 @@
+"""HF folders that load everywhere: of the weights of a run, or of a checkpoint without any cluster.
+
+    openrlhf-prefix export runs/x/checkpoints/_actor/global_step4 OUT
+    openrlhf-prefix export runs/x OUT                     # of its newest complete checkpoint
+    openrlhf-prefix export runs/x OUT --adapter           # what LoRA trained, as PEFT and vLLM load it
+
+An export holds safetensors shards, config, generation config with every id that ends a response, tokenizer and chat
+template, and the tensor names of the model that training started from: with tied embeddings no second copy of them,
+whatever ZeRO stage gathered the weights, and LoRA merged. Both ways write through write(), so that they agree to the
+bit.
+"""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from peft import LoraConfig, TaskType
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils.logging import disable_progress_bar
+
+from openrlhf_prefix.checkpoint import manifest
+from openrlhf_prefix.checkpoint.kinds import is_checkpoint, refuse_export_as_checkpoint
+from openrlhf_prefix.checkpoint.store import Store
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.runtime.learner import lora
+from openrlhf_prefix.runtime.learner.checkpoints import COMPANIONS
+from openrlhf_prefix.settings.model import stop_ids
+
+NAMES = "tensors.json"  # tensor names of the model that training started from; null where it does not tell them
+SHARD = "5GB"
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def write_companions(folder: Path, config: Any, args: SimpleNamespace) -> None:
+    """All files of an export but its weights.
+
+    Args:
+        config: of the model in training; what training alone needs of it is undone.
+        args: nested flags; the source model, ds.param_dtype and the stop ids are read.
+    """
+    folder.mkdir()
+    name = args.actor.model_name_or_path
+    source, exported = AutoConfig.from_pretrained(name), copy.deepcopy(config)
+    exported.use_cache, exported.pad_token_id = source.use_cache, source.pad_token_id
+    exported.dtype = str(DTYPES[args.ds.param_dtype]).removeprefix("torch.")
+    exported.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(name, use_fast=not args.data.disable_fast_tokenizer)
+    tokenizer.save_pretrained(folder)
+    try:
+        generation = GenerationConfig.from_pretrained(name)
+    except OSError:  # a model without that file
+        generation = GenerationConfig.from_model_config(source)
+    ends = stop_ids(args, tokenizer)
+    generation.eos_token_id = ends if len(ends) > 1 else ends[0]
+    generation.save_pretrained(folder)
+    (folder / NAMES).write_text(json.dumps(tensor_names(name)), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def temporary_companions(config: Any, args: SimpleNamespace) -> Iterator[Path]:
+    """write_companions() in a folder that is gone after the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_companions(Path(folder) / COMPANIONS, config, args)
+        yield Path(folder) / COMPANIONS
+
+
+def gather(engine: Any, args: SimpleNamespace) -> dict[str, torch.Tensor]:
+    """The whole weights of a DeepSpeed engine on the CPU of rank 0; all ranks have to call this."""
+    if args.ds.lora.rank:
+        merged = lora.merged_parameters(engine.module, lora.scaling(args.ds.lora))
+        return {name: tensor.cpu() for name, tensor in merged}
+    if args.ds.zero_stage > 2 or args.ds.tensor_parallel_size > 1:
+        return engine._consolidated_16bit_state_dict()  # OpenRLHF's way too; the public one writes files
+    return {name: tensor.detach().cpu() for name, tensor in engine.module.state_dict().items()}
+
+
+def tensor_names(model: str) -> list[str] | None:
+    """Sorted names of all tensors in the files of a model folder, or of a hub model that is in the cache."""
+    folder = Path(model)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(model, local_files_only=True))
+    for index in sorted(folder.glob("*.index.json")):
+        return sorted(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    return sorted(_header(folder)) or None
+
+
+def _header(folder: Path) -> set[str]:
+    names: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            names.update(file.keys())
+    return names
+
+
+def write(state: Mapping[str, torch.Tensor], companions: Path, out: Path) -> None:
+    """Writes the folder `out`, or nothing: everything goes to a temporary name first.
+
+    Args:
+        state: tensors by the names of transformers' model class, on the CPU; tied ones once or twice.
+        companions: folder of write_companions().
+        out: is replaced where it exists.
+
+    Raises:
+        RuntimeError: the tensor names would not be those of the source model.
+    """
+    with _whole(out) as partial:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(companions))
+        names = json.loads((companions / NAMES).read_text(encoding="utf-8"))
+        model.save_pretrained(partial, state_dict=untied(dict(state), model, names), max_shard_size=SHARD)
+        for entry in companions.iterdir():
+            if entry.name not in (NAMES, "config.json"):
+                shutil.copy(entry, partial)
+        written = _header(partial)
+        if names is not None and written != set(names):
+            raise RuntimeError(f"tensors differ from those of the source model: {sorted(written ^ set(names))[:5]}")
+
+
+def write_adapter(state: Mapping[str, torch.Tensor], flags: Mapping[str, Any], out: Path) -> None:
+    """Writes what LoRA trained as a PEFT folder: it loads on top of the model that training started from.
+
+    Args:
+        state: tensors by the names of the model in training; all but the adapters are left out.
+        flags: dotted flags of the training.
+        out: is replaced where it exists.
+    """
+    adapters = lora.adapters(state)
+    layers = {name.rsplit(".lora_", 1)[0].removeprefix(lora.PREFIX) for name in adapters}
+    config = LoraConfig(
+        base_model_name_or_path=flags["actor.model_name_or_path"],
+        task_type=TaskType.CAUSAL_LM,
+        r=flags["ds.lora.rank"],
+        lora_alpha=flags["ds.lora.alpha"],
+        lora_dropout=flags["ds.lora.dropout"],
+        target_modules=sorted({layer.rsplit(".", 1)[-1] for layer in layers}),
+        inference_mode=True,
+    )
+    with _whole(out) as partial:
+        partial.mkdir()
+        config.save_pretrained(partial)
+        save_file(adapters, partial / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder under another name, which gets the name `out` once the block has filled it and it is on the disk."""
+    partial = out.parent / f".{out.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    yield partial
+    for name in manifest.files_of(partial):
+        manifest.sync(partial / name)
+    manifest.sync(partial)
+    if out.exists():
+        shutil.rmtree(out)
+    os.rename(partial, out)
+
+
+def untied(
+    state: dict[str, torch.Tensor], model: torch.nn.Module, names: Sequence[str] | None
+) -> dict[str, torch.Tensor]:
+    """The state with tied tensors as often as the source model has them: once, where it does not tell."""
+    for alias, original in getattr(model, "all_tied_weights_keys", {}).items():
+        if names is not None and alias in names:
+            state[alias] = state[original].clone()
+        else:
+            state.pop(alias, None)
+    return dict(sorted(state.items()))
+
+
+def from_checkpoint(checkpoint: Path, facts: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that its run trains in and by the names of
+    its model, LoRA's beside the others; `facts` are those of its manifest."""
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    silence = io.StringIO()  # it reports every shard
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+        lazy = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.parent), checkpoint.name, lazy_mode=True)
+    flags, state = facts["flags"], {}
+    dtype, of_adapters = DTYPES[flags["ds.param_dtype"]], getattr(torch, facts.get("lora_dtype", "float32"))
+    for name in list(lazy):
+        state[name] = lazy.pop(name).contiguous().to(of_adapters if lora.is_adapter(name) else dtype)
+    return state
+
+
+def export(source: Path, out: Path, adapter: bool = False) -> Path:
+    """Makes an export of a checkpoint; returns the checkpoint that was taken.
+
+    Args:
+        source: a checkpoint, a folder of them, or a run folder; of several the newest complete one is taken.
+        adapter: what LoRA trained, by itself; else it is merged.
+
+    Raises:
+        UserError: there is no complete checkpoint, it has no adapter, or `out` exists.
+    """
+    refuse_export_as_checkpoint(source)
+    if out.exists():
+        raise UserError(f"{out} exists already: give a folder that does not")
+    checkpoint, facts = find(source)
+    flags = facts["flags"]
+    if adapter and not flags["ds.lora.rank"]:
+        raise UserError(f"{checkpoint} was not trained with LoRA (ds.lora.rank is 0): leave --adapter out")
+    if flags["train.enable_ema"]:
+        print("these are the weights in training; their moving average is exported at the end of the run")
+    state = from_checkpoint(checkpoint, facts)
+    wrong = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise UserError(f"{checkpoint} holds weights that are not finite: {', '.join(wrong[:5])}")
+    if adapter:
+        write_adapter(state, flags, out)
+    else:
+        merged = lora.merge(state, flags["ds.lora.alpha"] / flags["ds.lora.rank"]) if flags["ds.lora.rank"] else state
+        write(merged, checkpoint / COMPANIONS, out)
+    return checkpoint
+
+
+def find(source: Path) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint that `source` names, complete, and its facts. Raises UserError."""
+    if is_checkpoint(source):
+        try:
+            return source, manifest.verify(source)
+        except manifest.Damaged as damage:
+            raise UserError(f"{source} is damaged: {damage}; export another one") from None
+    for folder in (source, source / "_actor", source / "checkpoints" / "_actor"):
+        choice = Store(folder).choose()
+        for line in choice.passed_over:
+            print(f"passed over {line}")
+        if choice.checkpoint:
+            return choice.checkpoint.path, choice.checkpoint.facts
+    raise UserError(f"{source} holds no complete checkpoint: give one, or the folder of a run that saved one")
+
+
+def main(argv: Sequence[str]) -> None:
+    """export CHECKPOINT OUT [--adapter]."""
+    names = [word for word in argv if word != "--adapter"]
+    if len(names) != 2 or any(name.startswith("-") for name in names):
+        raise UserError(
+            "usage: openrlhf-prefix export CHECKPOINT OUT [--adapter] (a checkpoint or a run folder; a new folder)"
+        )
+    source, out = (Path(name).expanduser().absolute() for name in names)
+    if not source.is_dir():
+        raise UserError(f"there is no folder {names[0]!r} here ({Path.cwd()}): give a checkpoint or a run folder")
+    os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed would look for one, and say so
+    disable_progress_bar()
+    print(f"exported {export(source, out, len(names) < len(argv))} to {out}")

@@ -1,0 +1,18 @@
+"""What a row carries beyond OpenRLHF's Experience: its prefix, as one integer, and its entropies."""
+
+from typing import NamedTuple
+
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+
+
+class ActorForward(NamedTuple):
+    log_probs: torch.Tensor  # (B, A)
+    entropy: torch.Tensor  # (B, A)
+
+
+def prefix_mask_of(experience: Experience) -> torch.Tensor:
+    """(B, A) bool: the first `prefix_length` action tokens of every row."""
+    lengths = torch.as_tensor([int(length) for length in experience.info["prefix_length"]])
+    mask = experience.action_mask.bool()
+    return mask & (mask.cumsum(-1) <= lengths.to(mask.device).unsqueeze(-1))

@@ -1,0 +1,9 @@
+"""From a command line to checked flags, in the driver and in every verb that takes flags; no process of its own.
+
+In come argv and a YAML file, out goes one nested object, after OpenRLHF's checks and ours.
+
+flags         ours, and what a preset says of them      upstream_cli   OpenRLHF's parser and checks, as they are
+config        YAML and argparse as one list             resolve        all of it in order; what `train` starts with
+derived       what follows from checked flags           plugins        methods from a file of the user's
+checks        what cannot hold together                 model          the model that the flags name
+"""

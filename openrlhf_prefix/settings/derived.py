@@ -1,0 +1,71 @@
+"""What follows from the checked flags; `args` is nested, as OpenRLHF has it."""
+
+import argparse
+
+from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings
+from openrlhf_prefix.algorithm.presets import ALL, HALF
+from openrlhf_prefix.algorithm.sampler import PrefixSampler
+from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
+
+
+def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
+    """The prefix sampler that the (nested) flags describe, for a run of `total_steps` rollout steps."""
+    flags = args.prefix
+    schedule = PrefixSchedule(
+        low_start=flags.low_start,
+        low_end=flags.low_end,
+        high=flags.high,
+        shape=flags.shape,
+        total_steps=max(round(flags.span * total_steps), 1) if flags.total_steps is None else flags.total_steps,
+    )
+    settings = Settings(
+        schedule, stages=tuple(flags.stages), chunks=flags.chunks, target=flags.target, plain=flags.plain
+    )
+    return PrefixSampler(
+        schedule,
+        group_size=args.rollout.n_samples_per_prompt,
+        prefixed_per_group=prefixed_rows(args),
+        whole=args.hybrid.demonstration == "whole",
+        min_tokens=flags.min_tokens,
+        seed=args.train.seed,
+        controller=CONTROLLERS[flags.controller](settings),
+    )
+
+
+def sft_steps(args: argparse.Namespace, total_steps: int) -> int:
+    """Supervised steps before the first rollout; `args` is nested."""
+    steps = args.hybrid.sft_steps
+    return total_steps // 2 if steps == HALF else steps
+
+
+def prefixed_rows(args: argparse.Namespace) -> int:
+    """Rows of a group that start from a demonstration; `args` is nested."""
+    rows = args.prefix.prefixed_per_group
+    return args.rollout.n_samples_per_prompt if rows == ALL else rows
+
+
+def imitation_coef(args: argparse.Namespace, step: int, total_steps: int) -> float:
+    """Weight of the imitation term at a rollout step >= 0; `args` is nested."""
+    flags = args.hybrid
+    moved = SHAPES["cosine"](min(step / (flags.imitation_steps or total_steps), 1.0))
+    return flags.imitation_coef + (flags.imitation_end - flags.imitation_coef) * moved
+
+
+def data_parallel_ranks(args: argparse.Namespace) -> int:
+    """Ranks that train on rows of their own; `args` is nested."""
+    gpus = args.actor.num_nodes * args.actor.num_gpus_per_node
+    return gpus // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+
+
+def gpus_needed(args: argparse.Namespace) -> int:
+    """GPUs that OpenRLHF's placement asks for; `args` is nested."""
+
+    def size(group: argparse.Namespace) -> int:
+        return group.num_nodes * group.num_gpus_per_node
+
+    actor, engines = size(args.actor), args.vllm.num_engines * args.vllm.tensor_parallel_size
+    reference = size(args.ref) if args.algo.kl.init_coef > 0 else 0
+    reward = 0 if args.reward.remote_url else size(args.reward)
+    if args.train.colocate_all:
+        return actor
+    return actor + engines + (0 if args.train.colocate_actor_ref else reference) + reward

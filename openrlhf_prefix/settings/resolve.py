@@ -1,0 +1,125 @@
+"""From a command line to checked flags: what `train` and `--dry_run` share.
+
+argv + YAML -> known names -> preset -> argparse -> our checks -> OpenRLHF's checks -> one nested object
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.settings import checks, config, flags, plugins, upstream_cli
+
+CONTROL = ("config", "dry_run")
+# Defaults of ours for flags that are OpenRLHF's: the row contract of data/problems.py, the method's own setting
+# (no reference model in the paper), and a scheduler without surprises for runs of a few steps.
+DEFAULTS = {
+    "data.input_key": "prompt",
+    "data.label_key": "answer",
+    "algo.kl.init_coef": 0.0,
+    "rollout.n_samples_per_prompt": 8,
+    "ds.zero_stage": 3,
+}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    args: SimpleNamespace  # nested, as OpenRLHF wants it, after all checks
+    flat: dict[str, Any]  # dotted name -> value before OpenRLHF's derived defaults: what config.yaml holds
+    dry_run: bool
+
+
+def resolve(argv: Sequence[str], files: bool = True) -> Resolved:
+    """Checks a `train` command line, with the files it names unless `files` is off. UserError has cause and mend."""
+    parser = _parser()
+    command_line = config.read_argv(parser, argv)
+    control = {name: command_line.pop(name, None) for name in CONTROL}
+    given = {**_config_file(control["config"]), **command_line}
+    explicit = {name: value for name, value in given.items() if value is not None}  # null: as if it were not there
+    plugins.load(plugins.named_in(explicit))
+    parser = _parser()  # a plugin adds choices
+    config.check_names(given, parser)  # before the preset's defaults can fail on a consequence of a misspelling
+    settings = {**DEFAULTS, **flags.preset_values(explicit), **explicit}
+    flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
+    _fill(flat, control["config"])
+    args = upstream_cli.check(flat)
+    checks.check_flags(args)
+    if files:
+        checks.check_files(args)
+    return Resolved(args=args, flat=flat, dry_run=bool(control["dry_run"]))
+
+
+def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
+    """Nested flags after all checks that need no file, from settings alone: for runs without a command line."""
+    plugins.load(plugins.named_in(settings))
+    flat = config.parse(_parser(), {**DEFAULTS, **flags.preset_values(settings), **settings})
+    args = upstream_cli.check({name: value for name, value in flat.items() if name not in CONTROL})
+    checks.check_flags(args)
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = upstream_cli.build_parser()
+    flags.add_flags(parser)
+    parser.add_argument("--config", default=None, help="YAML file of flags")
+    parser.add_argument("--dry_run", action="store_true", default=False, help="check, print, save the flags; stop")
+    return parser
+
+
+def help_text() -> str:
+    """Every flag, OpenRLHF's and ours."""
+    parser = _parser()
+    parser.prog = "openrlhf-prefix train"
+    return parser.format_help()
+
+
+def _config_file(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    settings = config.read_yaml(Path(path))
+    for name in CONTROL:
+        if name in settings:
+            raise UserError(f"{path}: {name} belongs on the command line, not into the file")
+    return settings
+
+
+def _fill(flat: dict[str, Any], config_path: str | None) -> None:
+    """Values that follow from others: paths inside the run folder, and the built-in verifier."""
+    if flat["ckpt.load_enable"] and not flat["run.dir"]:
+        raise UserError("--ckpt.load_enable: give the --run.dir of the run to go on with, a new one starts there")
+    stem = Path(config_path).stem if config_path else "run"
+    if stem == flat["hybrid.preset"]:  # configs/qwen3_8b/rft.yaml: the folder says more
+        stem = Path(config_path).absolute().parent.name
+    name = f"{stem}-{flat['hybrid.preset']}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_dir = Path(flat["run.dir"] or Path("runs") / name).expanduser().absolute()
+    flat["run.dir"] = str(run_dir)
+    for flag, default, place in (
+        ("ckpt.path", "./ckpt/checkpoints_ppo_ray", "checkpoints"),
+        ("ckpt.output_dir", "./ckpt", "export"),
+        ("logger.tensorboard_dir", None, "tensorboard"),
+    ):
+        if flat[flag] == default:
+            flat[flag] = str(run_dir / place)
+    if flat["train.colocate_all"] and flat["vllm.num_engines"] is None:
+        gpus = flat["actor.num_nodes"] * flat["actor.num_gpus_per_node"]  # engines on every GPU of the actor
+        flat["vllm.num_engines"] = gpus // max(flat["vllm.tensor_parallel_size"], 1)
+    if not (flat["reward.remote_url"] or flat["reward.model_name_or_path"] or flat["train.agent_func_path"]):
+        flat["reward.remote_url"] = flags.MATH_VERIFY
+    flat["hybrid.plugin"] = plugins.named_in(flat)
+    for flag in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):
+        flat[flag] = _absolute(flat[flag])
+
+
+def _absolute(names: str | None) -> str | None:
+    """Comma-separated names with every existing local path made absolute: workers run in other folders."""
+    if not names:  # an empty text takes a flag of the config file back
+        return None
+    parts = (
+        str(Path(part).expanduser().absolute()) if Path(part).expanduser().exists() else part
+        for part in names.split(",")
+    )
+    return ",".join(parts)

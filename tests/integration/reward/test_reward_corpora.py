@@ -1,0 +1,115 @@
+"""The verifier over two corpora: what hostile answers may cost, and how often it is right beside bare math-verify."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openrlhf_prefix.reward import MathVerifier, Score, pool
+from openrlhf_prefix.reward.math import REASONS
+
+CORPORA = Path(__file__).resolve().parents[2] / "corpora"
+sys.path.insert(0, str(CORPORA))
+from adversarial import batches, box  # noqa: E402
+
+BATCHES = batches()
+LABELLED = [json.loads(line) for line in (CORPORA / "labelled.jsonl").read_text(encoding="utf-8").splitlines()]
+TIMEOUT, MEMORY_MB = 1.5, 1024
+
+# math-verify as its own README uses it, on the same rows: one line of JSON, a list of verdicts
+BARE = """
+import json, logging, sys
+from math_verify import parse, verify
+logging.disable()
+pairs = json.load(sys.stdin)
+print(json.dumps([verify(*(parse(f"\\\\boxed{{{side}}}") for side in pair)) for pair in pairs]))
+"""
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[MathVerifier]:
+    with MathVerifier(workers=2, timeout=TIMEOUT, memory_mb=MEMORY_MB) as shared:
+        yield shared
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What each request took from its start in a worker to its answer or end; queueing does not count."""
+    taken: list[float] = []
+    ask = pool._Worker.ask
+
+    def timed(worker: pool._Worker, line: bytes, limit: float) -> dict[str, object]:
+        start = time.monotonic()
+        try:
+            return ask(worker, line, limit)
+        finally:
+            taken.append(time.monotonic() - start)
+
+    monkeypatch.setattr(pool._Worker, "ask", timed)
+    return taken
+
+
+def peak_mb(pid: int) -> float:
+    """Most address space that a process ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmPeak"))
+
+
+def test_the_adversarial_corpus_has_more_than_300_answers() -> None:
+    assert sum(len(batch) for batch in BATCHES.values()) >= 300
+    assert all(BATCHES.values())
+    assert max(len(response) for batch in BATCHES.values() for response in batch) > 1_000_000
+
+
+@pytest.mark.parametrize("name", list(BATCHES))
+def test_hostile_answers_cost_their_own_time_at_most(verifier: MathVerifier, seconds: list[float], name: str) -> None:
+    """No point, a known reason, a bounded clock and heap; and the next good answer is served as if nothing was."""
+    responses = BATCHES[name]
+    scores = verifier.score(responses, ["42"] * len(responses))
+    assert [score for score in scores if score.value or score.reason not in REASONS] == []
+    assert not any(score.reason == "crash" for score in scores)
+    assert max(seconds, default=0.0) < TIMEOUT + 0.5
+    assert max((peak_mb(pid) for pid in verifier._pool.pids()), default=0.0) <= MEMORY_MB
+    k = 2 + list(BATCHES).index(name)  # a gold of its own: no verdict is remembered
+    assert verifier.score_one(box(f"{k}x"), f"{k - 1}x + x") == Score(1.0, "equal")
+
+
+@pytest.mark.parametrize("gold", [batch[0] for batch in BATCHES.values()] + ["", "{" * 100_000, "x" * 1_000_000])
+def test_a_hostile_gold_is_no_reward_and_no_crash(verifier: MathVerifier, gold: str) -> None:
+    assert verifier.score_one(box("41"), gold).value == 0.0
+
+
+def test_the_labelled_corpus_has_20_rows_of_both_labels_in_every_category() -> None:
+    rows = Counter(row["category"] for row in LABELLED)
+    labels = Counter((row["category"], row["equal"]) for row in LABELLED)
+    assert len(LABELLED) >= 300 and len({(row["gold"], row["answer"]) for row in LABELLED}) == len(LABELLED)
+    assert len(rows) == 14 and min(rows.values()) >= 20
+    assert all(labels[category, label] >= 5 for category in rows for label in (True, False))
+
+
+def test_no_category_is_judged_worse_than_by_bare_math_verify() -> None:
+    """Every category at least as good, all together clearly better; prints the table of docs/rewards.md (-s)."""
+    pairs = [(row["gold"], row["answer"]) for row in LABELLED]
+    done = subprocess.run([sys.executable, "-c", BARE], input=json.dumps(pairs), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    bare = json.loads(done.stdout.splitlines()[-1])
+    with MathVerifier(workers=2, timeout=20.0) as patient:
+        ours = [
+            s.value == 1.0 for s in patient.score([box(answer) for _, answer in pairs], [gold for gold, _ in pairs])
+        ]
+    total, right, right_bare = Counter(), Counter(), Counter()
+    for row, verdict, bare_verdict in zip(LABELLED, ours, bare, strict=True):
+        for category in (row["category"], "all"):
+            total[category] += 1
+            right[category] += verdict == row["equal"]
+            right_bare[category] += bare_verdict == row["equal"]
+    print("\n| category | rows | right | bare math-verify |\n| --- | --- | --- | --- |")
+    for category in [*(category for category in total if category != "all"), "all"]:
+        print(f"| {category} | {total[category]} | {right[category]} | {right_bare[category]} |")
+    assert {category for category in total if right[category] < right_bare[category]} == set()
+    assert right["all"] >= 0.98 * total["all"]

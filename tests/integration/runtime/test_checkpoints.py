@@ -1,0 +1,253 @@
+"""What the training ranks write: complete checkpoints that continue to the bit, and exports that equal each other."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openrlhf")
+
+import torch
+from peft import PeftConfig, PeftModel
+from policy_ranks import make_policy, make_source, run_ranks, train
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from openrlhf_prefix.checkpoint import manifest
+from openrlhf_prefix.checkpoint.store import Store
+from openrlhf_prefix.errors import RunStopped, UserError
+from openrlhf_prefix.runtime.learner import export
+from openrlhf_prefix.runtime.weights.check import trainer_fingerprints
+
+LAYOUTS = [(ranks, stage, tied, 0) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
+LAYOUTS += [(1, 2, True, 4), (2, 3, False, 4)]  # the last number is the rank of LoRA
+ALL_LAYOUTS = pytest.mark.parametrize(("ranks", "stage", "tied", "rank"), LAYOUTS)
+CONTROLLER = {"global_step": 1, "parts": {"kl": {"value": 0.01}}}
+
+
+def run_of(folder: Path, ranks: int, stage: int, tied: bool, rank: int) -> Path:
+    return folder / f"run_{ranks}_{stage}_{tied}_{rank}"
+
+
+def draws() -> list[float]:
+    """One number of each generator of this process."""
+    return [random.random(), float(np.random.rand()), float(torch.rand(()))]
+
+
+def save_and_go_on(folder: Path, ranks: int) -> None:
+    """Of every layout: two checkpoints, an export of the second, and what the next step makes of either."""
+    for layout in (layout for layout in LAYOUTS if layout[0] == ranks):
+        _, stage, tied, rank = layout
+        model, run = folder / f"tied_{tied}", run_of(folder, *layout)
+        flags = {"ds.zero_stage": stage, "ds.lora.rank": rank}
+        policy = make_policy(model, run, **flags)
+        for step in (1, 2):
+            train(policy, seed=step)
+            policy.save_checkpoint(f"global_step{step}", {**CONTROLLER, "global_step": step})
+        policy.save_model()
+        found = {"uninterrupted": [draws(), train(policy, seed=3), policy.weight_fingerprints(), draws()]}
+        policy.actor.model.destroy()
+        again = make_policy(model, run, "global_step2", **flags)
+        found["resumed"] = [draws(), train(again, seed=3), again.weight_fingerprints(), draws()]
+        again.actor.model.destroy()
+        torch.save(found, run / f"found_{torch.distributed.get_rank()}.pt")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for tied in (False, True):
+        make_source(folder / f"tied_{tied}", tied)
+    for ranks in (1, 2):
+        run_ranks(ranks, save_and_go_on, folder, ranks)
+    return folder
+
+
+@ALL_LAYOUTS
+def test_a_resumed_rank_goes_on_to_the_bit(runs: Path, ranks: int, stage: int, tied: bool, rank: int) -> None:
+    """Its generators draw the same, and the next step has the same metrics and moves every weight alike."""
+    for process in range(ranks):
+        path = run_of(runs, ranks, stage, tied, rank) / f"found_{process}.pt"
+        found = torch.load(path, weights_only=False)
+        assert found["resumed"] == found["uninterrupted"]
+        assert found["resumed"][0] != found["resumed"][3]
+
+
+@ALL_LAYOUTS
+def test_the_export_of_a_checkpoint_is_that_of_the_run(
+    runs: Path, tmp_path: Path, ranks: int, stage: int, tied: bool, rank: int
+) -> None:
+    """File by file and byte by byte, made without any rank; the newest is taken where a run is named."""
+    run = run_of(runs, ranks, stage, tied, rank)
+    export.main([str(run), str(tmp_path / "out")])
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path / "out", run / "export")
+    )
+    assert ours == theirs
+
+
+@ALL_LAYOUTS
+def test_an_export_holds_the_tensors_of_its_source_and_loads(
+    runs: Path, ranks: int, stage: int, tied: bool, rank: int
+) -> None:
+    folder, source = run_of(runs, ranks, stage, tied, rank) / "export", runs / f"tied_{tied}"
+    names = []
+    for place in (folder, source):
+        with safe_open(place / "model.safetensors", "pt") as file:
+            names.append(sorted(file.keys()))
+    assert names[0] == names[1] and ("lm_head.weight" in names[0]) is not tied
+    model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert model.dtype == torch.bfloat16 and model.config.use_cache
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) is tied
+    assert GenerationConfig.from_pretrained(folder).eos_token_id == [2, 5]
+    assert AutoTokenizer.from_pretrained(folder).chat_template == AutoTokenizer.from_pretrained(source).chat_template
+    before = AutoModelForCausalLM.from_pretrained(source)
+    projections = [each.model.layers[0].mlp.up_proj.weight for each in (model, before)]
+    assert not torch.equal(*projections)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[-2:])
+def test_an_adapter_on_top_of_its_source_is_the_merged_export(runs: Path, tmp_path: Path, layout: tuple) -> None:
+    """PEFT merges in fp32 here; the export is that, rounded to bf16."""
+    export.main([str(run_of(runs, *layout)), str(tmp_path / "adapter"), "--adapter"])
+    source = AutoModelForCausalLM.from_pretrained(runs / f"tied_{layout[2]}", dtype=torch.bfloat16)
+    theirs = PeftModel.from_pretrained(source.float(), tmp_path / "adapter").merge_and_unload().state_dict()
+    ours = AutoModelForCausalLM.from_pretrained(run_of(runs, *layout) / "export").state_dict()
+    assert theirs.keys() == ours.keys()
+    for name, tensor in theirs.items():
+        assert torch.equal(tensor.bfloat16(), ours[name]), name
+    assert PeftConfig.from_pretrained(tmp_path / "adapter").base_model_name_or_path == str(runs / f"tied_{layout[2]}")
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+
+
+def test_what_has_no_adapter_is_not_exported_as_one(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not trained with LoRA \(ds.lora.rank is 0\): leave --adapter out"):
+        export.main([str(run_of(runs, *LAYOUTS[0])), str(tmp_path / "adapter"), "--adapter"])
+    assert not any(tmp_path.iterdir())
+
+
+def move_the_average(folder: Path) -> None:
+    """OpenRLHF's update of the average wants a GPU, so its weights are set here."""
+    flags = {"ds.zero_stage": 3, "train.enable_ema": True}
+    policy = make_policy(folder / "source", folder / "run", **flags)
+    for parameter in policy.ema_model.model.module.parameters():
+        parameter.ds_tensor.data.add_(1.0)
+    policy.strategy.time_steps["ema"] = 7
+    policy.save_checkpoint("global_step1", CONTROLLER)
+    again = make_policy(folder / "source", folder / "run", "global_step1", **flags)
+    assert again.strategy.time_steps["ema"] == 7
+    assert trainer_fingerprints(again.ema_model.model.module) == trainer_fingerprints(policy.ema_model.model.module)
+    assert again.weight_fingerprints() != trainer_fingerprints(again.ema_model.model.module)
+
+
+def test_the_moving_average_is_restored(tmp_path: Path) -> None:
+    make_source(tmp_path / "source", tied=False)
+    run_ranks(1, move_the_average, tmp_path)
+
+
+NEWEST = "run_2_3_True_0/checkpoints/_actor/global_step2"
+
+
+def damage(path: Path, kind: str) -> None:
+    content = path.read_bytes()
+    if kind == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "emptied":
+        path.write_bytes(b"")
+    elif kind == "zeroed":
+        path.write_bytes(bytes(len(content)))
+    elif kind == "one bit":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        path.unlink()
+
+
+def test_every_damage_to_any_file_is_named_and_the_checkpoint_before_is_used(runs: Path, tmp_path: Path) -> None:
+    """Five kinds for each of the 14 files of two ranks: decided without loading anything, so alike for all ranks."""
+    names = [*manifest.files_of(runs / NEWEST), manifest.NAME]
+    assert len(names) == 14 and {Path(name).suffix for name in names} == {".pt", ".json", ".jinja"}
+    for name in names:
+        for kind in ("truncated", "emptied", "zeroed", "one bit", "deleted"):
+            copy = tmp_path / "_actor"
+            shutil.copytree((runs / NEWEST).parent, copy)
+            damage(copy / "global_step2" / name, kind)
+            choice = Store(copy).choose()
+            assert choice.checkpoint is not None and choice.checkpoint.tag == "global_step1", (name, kind)
+            assert len(choice.passed_over) == 1 and f"global_step2: {name}" in choice.passed_over[0].replace(
+                "it has no ", ""
+            )
+            shutil.rmtree(copy)
+
+
+def test_a_damaged_checkpoint_is_not_exported(runs: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(runs / NEWEST, tmp_path / "global_step2")
+    damage(copy / "rank_1.pt", "one bit")
+    with pytest.raises(UserError, match=r"is damaged: rank_1\.pt does not hold"):
+        export.main([str(copy), str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_exports_and_checkpoints_are_not_taken_for_each_other(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is an export"):
+        export.main([str(runs / "run_1_3_True_0" / "export"), str(tmp_path / "out")])
+    with pytest.raises(UserError, match="exists already"):
+        export.main([str(runs / NEWEST), str(tmp_path)])
+    with pytest.raises(UserError, match="holds no complete checkpoint"):
+        export.main([str(tmp_path), str(tmp_path / "out")])
+
+
+def nonfinite_steps(folder: Path) -> None:
+    """A loss, then a gradient, that is not finite on one rank alone; a good step; then weights that are not."""
+    policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 3})
+    before, found = policy.weight_fingerprints(), {}
+    last = torch.distributed.get_rank() == 1
+    found["loss"] = train(policy, seed=1, advantages=float("nan") if last else 1.0)
+    found["unmoved by the loss"] = policy.weight_fingerprints() == before
+    honest = policy.trainer._loss
+
+    def steep(*args: Any) -> torch.Tensor:
+        """The loss is finite, its derivative is 0 / 0."""
+        loss = honest(*args)
+        return loss + ((loss * 0).sqrt() if last else 0)
+
+    policy.trainer._loss = steep
+    found["gradient"] = train(policy, seed=1)
+    found["unmoved by the gradient"] = policy.weight_fingerprints() == before
+    policy.trainer._loss = honest
+    found["good"] = train(policy, seed=1)
+    found["moved"] = policy.weight_fingerprints() != before
+    for number in range(3):
+        try:
+            train(policy, seed=1, advantages=float("inf"))
+        except RunStopped as stop:
+            found["stopped"] = (number, str(stop))
+    if last:
+        next(policy.actor.model.module.parameters()).ds_tensor.data.view(-1)[0] = float("nan")
+    try:
+        policy.save_checkpoint("global_step9", CONTROLLER)
+    except RunStopped as stop:
+        found["not saved"] = str(stop)
+    torch.save(found, folder / f"found_{torch.distributed.get_rank()}.pt")
+
+
+def test_what_is_not_finite_is_left_out_counted_and_never_saved(tmp_path: Path) -> None:
+    make_source(tmp_path / "source", tied=False)
+    run_ranks(2, nonfinite_steps, tmp_path)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"found_{rank}.pt", weights_only=False)
+        assert found["unmoved by the loss"] and found["unmoved by the gradient"] and found["moved"]
+        assert [found[name]["skipped_steps"] for name in ("loss", "gradient", "good")] == [1.0, 1.0, 0.0]
+        assert "policy_loss" not in found["loss"] and "policy_loss" in found["good"]
+        assert found["stopped"][0] == 2 and "3 optimizer steps in a row" in found["stopped"][1]
+        assert found["not saved"].startswith("1 weight tensors are not finite")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert json.loads(json.dumps(found["good"])) == found["good"]

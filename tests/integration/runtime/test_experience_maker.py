@@ -1,0 +1,282 @@
+"""Advantages of a rollout batch do not depend on how its rows are split into forward batches."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytest.importorskip("openrlhf")
+
+from openrlhf_prefix.runtime.platform import adapter
+
+adapter.choose().install()
+
+from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
+
+from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings  # noqa: E402
+from openrlhf_prefix.algorithm.schedules import PrefixSchedule  # noqa: E402
+from openrlhf_prefix.errors import RunStopped  # noqa: E402
+from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker  # noqa: E402
+from openrlhf_prefix.runtime.controller.rollout_metrics import reward_by_ratio  # noqa: E402
+
+GROUP, LENGTH = 4, 12
+REWARDS = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+PREFIXES = [0, 0, 0, 7, 0, 0, 0, 10]
+
+
+def maker(keep: float = 0.2, scope: str = "batch") -> PrefixExperienceMaker:
+    made = object.__new__(PrefixExperienceMaker)
+    made.args = SimpleNamespace(
+        rollout=SimpleNamespace(n_samples_per_prompt=GROUP, max_new_tokens=LENGTH),
+        hybrid=SimpleNamespace(estimator="dr_grpo", baseline="plain", sampled="advantage", gate=0, imitation="policy"),
+        prefix=SimpleNamespace(keep=keep, scope=scope),
+        reward=SimpleNamespace(
+            clip_range=None,
+            overlong_buffer_len=None,
+            stop_properly_penalty_coef=None,
+            on_error="mask",
+            error_limit=0.5,
+        ),
+        algo=SimpleNamespace(kl=SimpleNamespace(use_loss=False)),
+    )
+    made.kl_ctl = SimpleNamespace(value=0.0)
+    made.controller = CONTROLLERS["on_failure"](Settings(PrefixSchedule()))
+    made.initial_model_group = None
+    return made
+
+
+def rows() -> tuple[list[Experience], torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    entropy = torch.rand(8, LENGTH, generator=generator)
+    entropy[3] += 0.2  # so that row by row 2 of its tokens would be kept, and over the batch 3
+    made = [
+        Experience(
+            sequences=torch.ones(1, LENGTH + 1, dtype=torch.long),
+            attention_mask=torch.ones(1, LENGTH + 1, dtype=torch.long),
+            action_mask=torch.ones(1, LENGTH, dtype=torch.bool),
+            action_log_probs=torch.full((1, LENGTH), -0.5),
+            kl=torch.zeros(1, LENGTH),
+            rewards=torch.tensor([REWARDS[number]]),
+            response_length=torch.tensor([LENGTH]),
+            truncated=torch.zeros(1),
+            index=[number],
+            prompts=[f"problem {number // GROUP}"],
+            info={
+                "prefix_length": torch.tensor([PREFIXES[number]]),
+                "prefix_ratio": torch.tensor([PREFIXES[number] / 20]),
+                "reward_failed": torch.tensor([False]),
+                "format": torch.tensor([float(number)]),  # of the user's reward
+            },
+        )
+        for number in range(8)
+    ]
+    return made, entropy
+
+
+def advantages(split: list[list[int]]) -> torch.Tensor:
+    """(8, A) advantages of the rows in their own order, made from this split of them."""
+    singles, entropy = rows()
+    made = maker()
+    batches = [Experience.concat_experiences([singles[number] for number in part], 0) for part in split]
+    made._entropies = [entropy[part] for part in split]
+    out = torch.empty(8, LENGTH)
+    for experience in made.compute_advantages_and_returns(batches):
+        out[torch.tensor(experience.index)] = experience.advantages
+    return out
+
+
+@pytest.mark.parametrize(
+    "split", [[[n] for n in range(8)], [[0, 1, 2], [3, 4, 5, 6, 7]], [[7, 2, 4], [3, 0], [6, 5, 1]]]
+)
+def test_the_split_into_forward_batches_changes_nothing(split: list[list[int]]) -> None:
+    assert torch.equal(advantages(split), advantages([list(range(8))]))
+
+
+def test_groups_and_selection_by_hand() -> None:
+    """Group 0: plain rewards 1 0 0, mean 1/3, prefixed 1. Group 1: all 0. Of 17 prefix tokens ceil(3.4) = 4 are kept,
+    the ones of highest entropy over both rows."""
+    found, (_, entropy) = advantages([list(range(8))]), rows()
+    assert found[0].tolist() == pytest.approx([2 / 3] * LENGTH)
+    assert found[1].tolist() == pytest.approx([-1 / 3] * LENGTH)
+    assert found[3, 7:].tolist() == pytest.approx([2 / 3] * 5)
+    assert found[4:].eq(0).all()
+    candidates = sorted(
+        [(float(entropy[3, t]), 3, t) for t in range(7)] + [(float(entropy[7, t]), 7, t) for t in range(10)]
+    )
+    kept = {t for _, number, t in candidates[-4:] if number == 3}
+    assert {t for t in range(7) if found[3, t] != 0} == kept and len(kept) == 3
+
+
+def test_kl_in_the_reward_is_that_of_sampled_tokens() -> None:
+    """0.1 x 0.5 a sampled token, summed to the end of the row: a plain row of 12 starts at 2/3 - 0.6, a continuation
+    of 5 at 2/3 - 0.25. A KL of 1000 on each prefix token changes nothing, there or behind it."""
+    singles, entropy = rows()
+    made, experience = maker(), Experience.concat_experiences(singles, 0)
+    made.kl_ctl.value = 0.1
+    experience.kl = torch.full((8, LENGTH), 0.5)
+    experience.kl[3, :7] = experience.kl[7, :10] = 1000.0
+    made._entropies = [entropy]
+    (found,) = made.compute_advantages_and_returns([experience])
+    assert found.advantages[0].tolist() == pytest.approx([2 / 3 - 0.05 * left for left in range(12, 0, -1)], abs=1e-6)
+    assert found.advantages[3, 7:].tolist() == pytest.approx(
+        [2 / 3 - 0.05 * left for left in range(5, 0, -1)], abs=1e-6
+    )
+    kept = found.advantages[3, :7]
+    assert kept[kept != 0].tolist() == pytest.approx([2 / 3] * 3)
+
+
+def test_metrics_know_prefixes_from_continuations() -> None:
+    made, (singles, entropy) = maker(), rows()
+    made._entropies = [entropy[n : n + 1] for n in range(8)]
+    made.compute_advantages_and_returns(singles)
+    assert made.metrics["rollout/response_length_mean"] == pytest.approx((6 * 12 + 5 + 2) / 8)
+    assert made.metrics["reward/plain"] == pytest.approx(1 / 6) and made.metrics["reward/prefixed"] == 0.5
+    assert made.metrics["prefix/kept"] == pytest.approx(4 / 17)
+    assert made.metrics["prefix/reward_0.25_0.5"] == 1.0 and made.metrics["prefix/reward_0.5_0.75"] == 0.0
+    assert made.metrics["prefix/reward_0_0.25"] is None
+    assert made.metrics["format"] == 3.5 and made.metrics["reward/failed"] == 0
+
+
+@pytest.mark.parametrize(("imitation", "trained"), [("policy", 36 + 5 + 3), ("luffy", 44), ("nll", 36 + 5 + 7 + 10)])
+def test_tokens_are_counted_where_they_are_sampled_and_where_they_have_a_gradient(
+    imitation: str, trained: int
+) -> None:
+    """Sampled: 6 rows of 12, 12 - 7 and 12 - 10. Group 0 has advantages, group 1 none: 3 plain rows of 12, and the 5
+    and the 3 kept of row 3; an imitation that asks for no advantage trains both prefixes, 7 and 10, whole."""
+    made, (singles, entropy) = maker(), rows()
+    made.args.hybrid.imitation = imitation
+    made._entropies = [entropy[n : n + 1] for n in range(8)]
+    batch = made.compute_advantages_and_returns(singles)
+    assert made.metrics["rollout/tokens_generated"] == 79 and made._trained_tokens(batch) == trained
+
+
+def test_rewards_fall_into_half_open_buckets() -> None:
+    found = reward_by_ratio(torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.tensor([0.0, 0.25, 0.3, 1.0]))
+    assert list(found.values()) == [1.0, 0.5, None, 1.0]
+
+
+def failing(on_error: str, numbers: list[int], rewards: dict[int, float] | None = None) -> PrefixExperienceMaker:
+    """A batch in which the rewards of some rows failed."""
+    made, (singles, entropy) = maker(), rows()
+    made.args.reward.on_error = on_error
+    for number, single in enumerate(singles):
+        single.info["reward_failed"] = torch.tensor([number in numbers])
+        single.rewards = torch.tensor([(rewards or {}).get(number, REWARDS[number])])
+        if number in numbers:
+            single.info["format"] = torch.tensor([float("nan")])
+    made._entropies = [entropy[n : n + 1] for n in range(8)]
+    made.batch = made.compute_advantages_and_returns(singles)
+    return made
+
+
+def test_a_masked_row_leaves_its_group_the_selection_and_the_metrics() -> None:
+    """Row 0, rewarded 1, failed: the plain mean of its group is that of 0 and 0, so the prefixed row has advantage 1.
+    Row 7, with 10 prefix tokens, failed too: ceil(0.2 * 7) = 2 of the other row's 7 are kept."""
+    made = failing("mask", [0, 7])
+    advantage = [experience.advantages[0] for experience in made.batch]
+    assert advantage[0].eq(0).all() and advantage[7].eq(0).all()
+    assert advantage[1].eq(0).all() and advantage[3][7:].eq(1).all()
+    assert int((advantage[3][:7] == 1).sum()) == 2
+    assert made.metrics["reward/failed"] == 2 and made.metrics["reward/prefixed"] == 1.0
+    assert made.metrics["reward/plain"] == 0.0 and made.metrics["format"] == pytest.approx(21 / 6)
+
+
+def test_zero_counts_a_failed_row_as_wrong() -> None:
+    """Row 0 now has reward 0 and stays in: plain mean 0, advantage of the prefixed row 1, of row 0 itself 0."""
+    made = failing("zero", [0], rewards={0: 0.0})
+    assert made.batch[0].advantages.eq(0).all() and made.batch[3].advantages[0, 7:].eq(1).all()
+    assert made.metrics["reward/failed"] == 1 and made.metrics["reward"] == pytest.approx(1 / 8)
+
+
+def test_a_reward_that_is_no_number_failed_too() -> None:
+    made = failing("mask", [], rewards={0: float("nan")})
+    assert made.metrics["reward/failed"] == 1 and made.batch[0].advantages.eq(0).all()
+    assert made.batch[3].advantages[0, 7:].eq(1).all()
+    with pytest.raises(RunStopped, match="5 of 8 rewards are not finite"):
+        failing("mask", [], rewards={number: float("inf") for number in range(5)})
+
+
+def test_a_group_without_a_known_plain_row_trains_nothing() -> None:
+    made = failing("mask", [0, 1, 2])
+    assert all(experience.advantages.eq(0).all() for experience in made.batch[:4])
+
+
+def test_controller_and_rescue_are_told_of_every_group() -> None:
+    """Group 0: 2 of 4 right, one of them plain. Group 1: none; with a gate of 2 both are too few."""
+    made, (singles, entropy) = maker(), rows()
+    made._entropies = [entropy]
+    made.compute_advantages_and_returns([Experience.concat_experiences(singles[::-1], 0)])
+    assert made._failed == {1: "problem 1"} and made.controller.failed == {"problem 1"}
+    made.args.hybrid.gate = 2
+    made.compute_advantages_and_returns([Experience.concat_experiences(rows()[0], 0)])
+    assert made._failed == {0: "problem 0", 1: "problem 1"}
+
+
+def test_a_group_of_unknown_rewards_did_not_fail() -> None:
+    made = failing("mask", [0, 1, 2, 3])
+    assert made._failed == {1: "problem 1"}
+
+
+def test_srft_weights_sampled_rows_by_their_entropy() -> None:
+    """Right: 0.1 e^H with H the row's mean entropy; wrong: -1. The prefixed row has its group advantage, (1 - 1/2)
+    over the standard deviation of 1 0 0 1, on its prefix."""
+    made, (singles, entropy) = maker(keep=1.0), rows()
+    flags = made.args.hybrid
+    flags.estimator, flags.baseline, flags.sampled = "grpo", "all", "likelihood"
+    made._entropies = [entropy[n : n + 1] for n in range(8)]
+    batch = made.compute_advantages_and_returns(singles)
+    assert batch[0].advantages[0].tolist() == pytest.approx([0.1 * math.exp(entropy[0].mean())] * LENGTH)
+    assert batch[1].advantages[0].tolist() == [-1.0] * LENGTH
+    assert batch[3].advantages[0, :7].tolist() == pytest.approx([0.5 / (1 / 3) ** 0.5] * 7, rel=1e-4)
+
+
+def normalised(prefixes: bool, no_std_norm: bool = False) -> tuple[PrefixExperienceMaker, list[Experience]]:
+    """A maker with reinforce_baseline, and its rows, of other lengths each."""
+    made, (singles, entropy) = maker(keep=1.0), rows()
+    made.args.hybrid.estimator, made.args.hybrid.baseline = "reinforce_baseline", "all"
+    made.advantage_estimator = "reinforce_baseline"
+    made.args.algo.advantage = SimpleNamespace(estimator="reinforce_baseline", gamma=1.0, no_std_norm=no_std_norm)
+    made.strategy = SimpleNamespace(args=made.args)
+    for single, length in zip(singles, (12, 7, 6, 9, 12, 3, 8, 11), strict=True):
+        single.action_mask = torch.arange(LENGTH).unsqueeze(0) < length
+        if not prefixes:
+            single.info["prefix_length"] = torch.tensor([0])
+    made._entropies = [entropy[number : number + 1] for number in range(8)]
+    return made, singles
+
+
+@pytest.mark.parametrize("no_std_norm", [False, True])
+def test_without_prefixes_reinforce_baseline_is_upstreams(no_std_norm: bool) -> None:
+    made, singles = normalised(prefixes=False, no_std_norm=no_std_norm)
+    ours = made.compute_advantages_and_returns(singles)
+    _, singles = normalised(prefixes=False)
+    theirs = RemoteExperienceMaker.compute_advantages_and_returns(made, singles)
+    for mine, upstream in zip(ours, theirs, strict=True):
+        expected = upstream.advantages * upstream.action_mask
+        torch.testing.assert_close(mine.advantages, expected, rtol=1e-5, atol=1e-6)
+    assert all(row.advantages.any() for row in ours[4:]), "a group of equal rewards is moved by the batch's mean"
+
+
+def of_sampled(batch: list[Experience], known: list[int]) -> torch.Tensor:
+    """Advantages of all tokens of these rows that the policy wrote."""
+    return torch.cat([batch[n].advantages[0, PREFIXES[n] : int(batch[n].action_mask.sum())] for n in known])
+
+
+def test_reinforce_baseline_takes_its_statistics_from_sampled_tokens() -> None:
+    """After it the sampled tokens of the batch have mean 0 and std 1; a prefix token has its row's advantage."""
+    made, singles = normalised(prefixes=True)
+    batch = made.compute_advantages_and_returns(singles)
+    sampled = of_sampled(batch, list(range(8)))
+    assert sampled.mean().item() == pytest.approx(0, abs=1e-6)
+    assert sampled.std(correction=0).item() == pytest.approx(1)
+    assert batch[3].advantages[0, :9].unique().numel() == 1 and not batch[3].advantages[0, 9:].any()
+
+
+def test_reinforce_baseline_leaves_a_failed_row_out() -> None:
+    made, singles = normalised(prefixes=True)
+    singles[1].info["reward_failed"] = torch.tensor([True])
+    batch = made.compute_advantages_and_returns(singles)
+    sampled = of_sampled(batch, [0, 2, 3, 4, 5, 6, 7])
+    assert sampled.mean().item() == pytest.approx(0, abs=1e-6) and not batch[1].advantages.any()

@@ -1,0 +1,151 @@
+"""The user's rewards: files in processes that can be killed, servers, deadlines, and the trial before a run."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("openrlhf")
+
+from aiohttp import web
+
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.runtime.driver.preflight import try_reward
+from openrlhf_prefix.runtime.engine.rewards import FunctionReward, Outcome, Sample, ServerReward, make_reward
+
+FILE = """
+import os, time
+
+def reward_func(queries, prompts, labels, responses):
+    kind = responses[0]
+    if kind == "raise":
+        raise KeyError("no such thing")
+    if kind == "hang":
+        time.sleep(1000)
+    if kind == "die":
+        os._exit(3)
+    if kind == "shape":
+        return [1.0]
+    print("noise on stdout")
+    return {"rewards": [float(responses == labels)], "extra_logs": {"length": len(queries[0])}}
+"""
+
+
+def sample(response: str) -> Sample:
+    return Sample(query=f"q {response}", prompt="q ", label="right", response=response)
+
+
+@pytest.fixture
+def reward(tmp_path):
+    path = tmp_path / "reward.py"
+    path.write_text(FILE)
+    made = FunctionReward(str(path), workers=2, timeout=1.0)
+    yield made
+    made.close()
+
+
+def test_failures_cost_their_own_sample_alone(reward) -> None:
+    """Eight samples at once on two processes: every failure is named, and everything around it is scored."""
+    kinds = ["right", "raise", "hang", "wrong", "die", "shape", "hang", "right"]
+
+    async def all_of_them() -> list[Outcome]:
+        return await asyncio.gather(*(reward(sample(kind)) for kind in kinds))
+
+    found = asyncio.run(all_of_them())
+    assert [one.failure for one in found] == [None, "error", "timeout", None, "crash", "shape", "timeout", None]
+    assert [one.reward for one in found] == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    assert found[0].extra_logs == {"length": 7.0}
+    assert found[1].text.startswith("KeyError: 'no such thing'") and "reward.py" in found[1].text
+    assert "expected {'rewards': number}" in found[5].text
+
+
+def test_a_hang_ends_at_its_deadline(reward) -> None:
+    asyncio.run(reward(sample("right")))  # the processes are up
+    started = time.monotonic()
+    assert asyncio.run(reward(sample("hang"))).failure == "timeout"
+    assert 0.9 < time.monotonic() - started < 3.0
+
+
+def served(handler, seconds: float, response: str = "right") -> Outcome:
+    """The outcome against a server of our own on this machine."""
+
+    async def scenario() -> Outcome:
+        application = web.Application()
+        application.router.add_post("/", handler)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]
+        try:
+            return await ServerReward([f"http://127.0.0.1:{port}/"], seconds)(sample(response))
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(scenario())
+
+
+def test_a_server_gets_what_openrlhf_sends_and_the_response() -> None:
+    async def handler(request):
+        body = await request.json()
+        assert body == {"query": ["q right"], "prompts": ["q "], "labels": ["right"], "responses": ["right"]}
+        return web.json_response({"rewards": [0.5], "scores": [1.0], "extra_logs": {"x": 2}})
+
+    assert served(handler, 10.0) == Outcome(0.5, 1.0, {"x": 2.0})
+
+
+def test_a_server_that_stumbles_is_asked_again() -> None:
+    calls = []
+
+    async def handler(request):
+        calls.append(1)
+        return web.json_response({"rewards": 1.0}) if len(calls) == 3 else web.Response(status=500)
+
+    assert served(handler, 20.0).reward == 1.0 and len(calls) == 3
+
+
+def test_a_server_that_is_down_slow_or_confused_is_a_failure() -> None:
+    async def broken(request):
+        return web.Response(status=503)
+
+    async def slow(request):
+        await asyncio.sleep(30)
+
+    async def confused(request):
+        return web.json_response([1.0])
+
+    assert served(broken, 20.0).failure == "error" and "503" in served(broken, 20.0).text
+    started = time.monotonic()
+    assert served(slow, 1.0).failure == "timeout" and time.monotonic() - started < 10
+    assert served(confused, 20.0).failure == "shape"
+
+
+def test_no_reward_at_all_is_left_to_a_reward_model() -> None:
+    made = make_reward([], SimpleNamespace(), SimpleNamespace())
+    assert asyncio.run(made(sample("x"))) == Outcome(None, None)
+
+
+class Words:
+    """A tokenizer of which only decoding is asked."""
+
+    def decode(self, ids) -> str:
+        return " ".join(map(str, ids))
+
+
+def trial(tmp_path, source: str) -> str | None:
+    path = tmp_path / "mine.py"
+    path.write_text(source)
+    args = SimpleNamespace(reward=SimpleNamespace(remote_url=[str(path)], timeout=20.0))
+    problem = SimpleNamespace(id="p-1", answer="4", prompt_ids=[1, 2], demonstrations=([3, 4],))
+    return try_reward(args, Words(), problem)
+
+
+def test_the_trial_before_a_run(tmp_path) -> None:
+    good = "def reward_func(queries, prompts, labels):\n    return {'rewards': queries == ['1 23 4']}\n"
+    assert trial(tmp_path, good) is None
+    assert "ValueError: not today" in trial(tmp_path, "def reward_func(*a):\n    raise ValueError('not today')\n")
+    with pytest.raises(UserError, match="no 'rewards'"):
+        trial(tmp_path, "def reward_func(*a):\n    return {'reward': 1}\n")
+    with pytest.raises(UserError, match="(?s)does not start.*No module named 'nowhere'"):
+        trial(tmp_path, "import nowhere\ndef reward_func(*a): ...\n")

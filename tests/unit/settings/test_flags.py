@@ -1,0 +1,454 @@
+"""Presets fill what the user left alone, upstream's names are understood, and impossible settings are refused."""
+
+import argparse
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from openrlhf_prefix.algorithm.advantages import ESTIMATORS
+from openrlhf_prefix.algorithm.presets import ALL, PRESETS
+from openrlhf_prefix.data import cuts
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.settings import checks, config, derived, flags
+
+# The flags of OpenRLHF that the checks read, with values that pass them: 8 problems x 4 rows = 32 rows a step.
+UPSTREAM = {
+    "actor.adam.lr": 1e-6,
+    "actor.loss_agg_mode": "token-mean",
+    "actor.num_gpus_per_node": 2,
+    "actor.num_nodes": 1,
+    "actor.policy_loss_type": "ppo",
+    "algo.advantage.estimator": "gae",
+    "algo.advantage.is_correction_gating": "ratio",
+    "algo.advantage.is_correction_level": "off",
+    "algo.advantage.is_correction_mode": "mask",
+    "algo.advantage.is_correction_threshold": [0.5, 5.0],
+    "critic.freezing_steps": -1,
+    "ckpt.save_steps": -1,
+    "data.max_images_per_prompt": 0,
+    "data.prompt_probs": "",
+    "ds.ring_attn_size": 1,
+    "ds.tensor_parallel_size": 1,
+    "ds.zero_stage": 3,
+    "ds.param_dtype": "bf16",
+    "ds.grad_accum_dtype": "",
+    "eval.n_samples_per_prompt": 4,
+    "eval.steps": -1,
+    "rollout.batch_size": 8,
+    "rollout.n_samples_per_prompt": 4,
+    "train.batch_size": 16,
+    "train.max_epochs": 1,
+    "train.micro_batch_size": 4,
+    "train.num_episodes": 1,
+    "train.seed": 42,
+    "vllm.num_engines": 1,
+    "vllm.tensor_parallel_size": 1,
+    "logger.wandb.key": "",
+}
+SWITCHES = ("train.async_enable", "train.dynamic_batch_enable", "train.colocate_all")
+SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss")
+
+
+def resolved(**explicit: object) -> SimpleNamespace:
+    """Nested flags from what the user set; a double underscore in a keyword stands for the dot."""
+    explicit = {name.replace("__", "."): value for name, value in explicit.items()}
+    parser = argparse.ArgumentParser()
+    for name, default in UPSTREAM.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    for name in ("actor.dual_clip", "actor.entropy_coef"):
+        parser.add_argument(f"--{name}", type=float, default=None)
+    for name in SWITCHES:
+        parser.add_argument(f"--{name}", action="store_true", default=False)
+    flags.add_flags(parser)
+    return config.nested(config.parse(parser, {**flags.preset_values(explicit), **explicit}))
+
+
+def refusal(**explicit: object) -> str:
+    with pytest.raises(UserError) as caught:
+        checks.check_flags(resolved(**explicit))
+    return str(caught.value)
+
+
+def test_the_defaults_pass_every_check() -> None:
+    checks.check_flags(resolved())
+
+
+def test_the_default_preset_is_prefix_rft() -> None:
+    """Paper setting: 1 prefixed row, Dr. GRPO against the plain rows, top 20 %, a constant divisor, clipped."""
+    args = resolved()
+    assert (args.hybrid.estimator, args.hybrid.baseline, args.hybrid.divisor) == ("dr_grpo", "plain", "constant")
+    assert (args.prefix.prefixed_per_group, args.prefix.keep, args.hybrid.clip_prefix) == (1, 0.2, True)
+    assert args.algo.advantage.estimator == "dr_grpo"
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
+    row = PRESETS[name]
+    alone = {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16} if row.prefixed_per_group == ALL else {}
+    args = resolved(hybrid__preset=name, **alone)
+    assert (args.hybrid.estimator, args.hybrid.baseline) == (row.estimator, row.baseline)
+    assert (args.hybrid.divisor, args.hybrid.clip_prefix) == (row.divisor, row.clip_prefix)
+    assert (args.prefix.prefixed_per_group, args.prefix.keep) == (row.prefixed_per_group, row.keep)
+    assert (args.hybrid.imitation, args.hybrid.imitation_mean) == (row.imitation, row.imitation_mean)
+    assert (args.hybrid.imitation_coef, args.hybrid.imitation_end) == (row.imitation_coef, row.imitation_end)
+    assert (args.hybrid.demonstration, args.hybrid.convex) == (row.demonstration, row.convex)
+    assert (args.hybrid.clip, args.hybrid.sampled, args.hybrid.rescue) == (row.clip, row.sampled, row.rescue)
+    assert (args.hybrid.sft_steps, args.prefix.controller, args.prefix.span) == (
+        row.sft_steps,
+        row.controller,
+        row.span,
+    )
+    checks.check_flags(args)
+
+
+@pytest.mark.parametrize(
+    ("explicit", "message"),
+    [
+        ({"hybrid__preset": "sft"}, "the same one 4 times: set rollout.n_samples_per_prompt to 1"),
+        ({"hybrid__preset": "luffy", "prefix__long_demonstrations": "truncate"}, "use drop"),
+        ({"hybrid__preset": "chord_mu", "hybrid__imitation_coef": 1.5}, "at most 1 with hybrid.convex"),
+        ({"hybrid__preset": "luffy", "hybrid__imitation_end": -0.1}, "give 0 or more"),
+        ({"hybrid__preset": "chord_phi", "prefix__keep": 0.2}, "set prefix.keep to 1"),
+        ({"hybrid__preset": "srft", "hybrid__estimator": "reinforce_baseline"}, "no advantages to normalise"),
+        ({"hybrid__preset": "chord_mu", "hybrid__imitation_steps": 0}, "at least 1 step"),
+        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_steps": 0}, "hybrid.sft_steps 0 leaves none"),
+        ({"hybrid__sft_steps": -2}, "-1 for half of the run"),
+        ({"hybrid__sft_lr": 1e-5}, "need a supervised stage"),
+        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_lr": 0.0}, "hybrid.sft_lr above 0"),
+        ({"hybrid__preset": "sft_then_rft", "prefix__long_demonstrations": "truncate"}, "use drop"),
+        ({"hybrid__preset": "hpt", "hybrid__imitation": "policy"}, "train them with nll, dft, phi, trust or srft"),
+        ({"hybrid__preset": "hpt", "prefix__prefixed_per_group": 1}, "set prefix.prefixed_per_group to 0"),
+        ({"hybrid__preset": "hpt", "hybrid__gate": 4}, "right samples of 4, from 0 to one less"),
+        ({"hybrid__preset": "hpt", "hybrid__imitation": "luffy"}, "no advantage for hybrid.imitation luffy"),
+        (
+            {"hybrid__preset": "relift", "algo__dynamic_filtering_enable": True},
+            "drops the groups that failed before rescue buffer sees them",
+        ),
+        (
+            {"prefix__controller": "on_failure", "algo__dynamic_filtering_enable": True},
+            "drops the groups that failed before prefix.controller on_failure sees them",
+        ),
+        ({"hybrid__preset": "relift", "prefix__in_kl": True}, "leave it out with"),
+        ({"hybrid__preset": "rft", "prefix__controller": "adaptive"}, "preset rft has none"),
+        ({"hybrid__preset": "luffy", "prefix__controller": "staged"}, "preset luffy has none"),
+        (
+            {"hybrid__baseline": "all", "prefix__prefixed_per_group": 4, "prefix__controller": "on_failure"},
+            "all are pr",
+        ),
+        ({"prefix__stages": [0.5, 2.0]}, "prefix.stages is [0.5, 2.0]"),
+        ({"prefix__span": 1.5}, "prefix.span is 1.5"),
+    ],
+)
+def test_methods_whose_flags_do_not_fit_together_are_refused(explicit: dict, message: str) -> None:
+    assert message in refusal(**explicit)
+
+
+def test_a_schedule_spans_its_share_of_the_run_unless_its_steps_are_given() -> None:
+    """uft: 0.6 of 500 steps, as published; and one hint for the whole group."""
+    uft = resolved(hybrid__preset="uft")
+    assert derived.make_sampler(uft, total_steps=500).schedule.total_steps == 300
+    assert derived.make_sampler(uft, 500).controller.shared and derived.prefixed_rows(uft) == 4
+    assert derived.make_sampler(resolved(prefix__total_steps=7), total_steps=500).schedule.total_steps == 7
+    assert derived.make_sampler(resolved(), total_steps=500).schedule.total_steps == 500
+
+
+@pytest.mark.parametrize(("sft_steps", "expected"), [(-1, 10), (6, 6)])
+def test_the_supervised_stage_takes_half_of_the_run_or_what_is_given(sft_steps: int, expected: int) -> None:
+    assert derived.sft_steps(resolved(hybrid__preset="sft_then_rft", hybrid__sft_steps=sft_steps), 21) == expected
+    assert derived.sft_steps(resolved(), 21) == 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "whole"),
+    [("prefix_rft", False), ("rft", False), ("uft", False)]
+    + [(name, True) for name in ("sft", "luffy", "srft", "sft_then_rft", "relift", "hpt")],
+)
+def test_some_methods_train_demonstrations_to_their_end(preset: str, whole: bool) -> None:
+    assert cuts.trains_whole(resolved(hybrid__preset=preset)) == whole
+
+
+def test_the_weight_of_imitation_moves_by_a_cosine_and_stays() -> None:
+    """chord_mu: 0.9 -> 0.05 over 200 steps: 0.475 half way; without imitation_steps over the whole run."""
+    args = resolved(hybrid__preset="chord_mu", hybrid__imitation_steps=200)
+    found = [derived.imitation_coef(args, step, total_steps=1000) for step in (0, 100, 200, 900)]
+    assert found == pytest.approx([0.9, 0.475, 0.05, 0.05])
+    args.hybrid.imitation_steps = None
+    assert derived.imitation_coef(args, 500, total_steps=1000) == pytest.approx(0.475)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hybrid.estimator", "rloo"),
+        ("hybrid.baseline", "all"),
+        ("hybrid.divisor", "seq-mean"),
+        ("hybrid.clip_prefix", False),
+        ("prefix.prefixed_per_group", 0),
+        ("prefix.keep", 0.0),
+    ],
+)
+def test_a_flag_that_the_user_set_wins_over_the_preset_and_the_others_stay(name: str, value: object) -> None:
+    """0 and False are values too: a test for truth would put the preset's back."""
+    plain, changed = config.flatten_namespace(resolved()), config.flatten_namespace(resolved(**{name: value}))
+    assert changed[name] == value != plain[name]
+    follows = {name, "algo.advantage.estimator"}
+    assert {key: plain[key] for key in plain if key not in follows} == {
+        key: changed[key] for key in changed if key not in follows
+    }
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("dr_grpo", "dr_grpo"), ("group_norm", "grpo"), ("rloo", "rloo")])
+def test_openrlhfs_name_of_an_estimator_is_understood(theirs: str, ours: str) -> None:
+    args = resolved(algo__advantage__estimator=theirs)
+    assert (args.hybrid.estimator, args.algo.advantage.estimator) == (ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("dr_grpo", "dr_grpo"),
+        ("grpo", "group_norm"),
+        ("rloo", "rloo"),
+        ("reinforce_baseline", "reinforce_baseline"),
+        ("dr_grpo_prefix", "dr_grpo"),
+        ("grpo_prefix", "group_norm"),
+    ],
+)
+def test_openrlhf_sees_the_nearest_of_its_own_estimators(ours: str, theirs: str) -> None:
+    assert resolved(hybrid__estimator=ours).algo.advantage.estimator == theirs
+    both = resolved(hybrid__estimator=ours, algo__advantage__estimator=theirs)
+    assert (both.hybrid.estimator, both.algo.advantage.estimator) == (ours, theirs)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_estimator_of_ours_has_an_upstream_name(estimator: str) -> None:
+    """The default "gae" would make OpenRLHF ask for a critic."""
+    theirs = resolved(hybrid__estimator=estimator).algo.advantage.estimator
+    assert theirs in ("dr_grpo", "group_norm", "rloo", "reinforce_baseline")
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("token-mean", "token-mean"), ("seq-mean-token-mean", "seq-mean")])
+def test_openrlhfs_name_of_a_divisor_is_understood(theirs: str, ours: str) -> None:
+    assert resolved(actor__loss_agg_mode=theirs).hybrid.divisor == ours
+
+
+@pytest.mark.parametrize(
+    "explicit",
+    [
+        {"algo__advantage__estimator": "rloo", "hybrid__estimator": "grpo"},
+        {"algo__advantage__estimator": "group_norm", "hybrid__estimator": "dr_grpo_prefix"},
+        {"actor__loss_agg_mode": "token-mean", "hybrid__divisor": "constant"},
+    ],
+)
+def test_two_names_with_different_values_are_refused(explicit: dict) -> None:
+    assert "disagree: leave one of them out" in refusal(**explicit)
+
+
+@pytest.mark.parametrize("estimator", ["gae", "reinforce", "flash_reinforce"])
+def test_estimators_without_groups_are_refused(estimator: str) -> None:
+    message = refusal(algo__advantage__estimator=estimator)
+    assert f"{estimator} has no definition for groups with prefixed rows" in message
+    assert "group_norm" in message and "--hybrid.estimator" in message
+
+
+def test_an_unknown_way_to_aggregate_the_loss_is_refused() -> None:
+    assert "seq-mean-token-sum has no definition" in refusal(actor__loss_agg_mode="seq-mean-token-sum")
+
+
+@pytest.mark.parametrize(
+    ("explicit", "message"),
+    [
+        # 8 x 4 = 32 rows
+        ({"train__batch_size": 24}, "has 32 rows"),
+        ({"train__batch_size": 64}, "has 32 rows"),
+        ({"rollout__n_samples_per_prompt": 3}, "has 24 rows"),
+        # 4 rows x 2 ranks = 8 a micro step
+        ({"train__batch_size": 4}, "data-parallel ranks = 8"),
+        ({"train__micro_batch_size": 16}, "data-parallel ranks = 32"),
+        ({"actor__num_nodes": 4}, "data-parallel ranks = 32"),
+        # 3 ranks without a micro-batch: 16 rows do not split by 3
+        ({"actor__num_gpus_per_node": 3, "train__dynamic_batch_enable": True}, "data-parallel ranks = 3"),
+        # 2 GPUs in rings of 4 make no rank
+        ({"ds__ring_attn_size": 4}, "data-parallel ranks = 0"),
+    ],
+)
+def test_batches_that_do_not_split_evenly_are_refused(explicit: dict, message: str) -> None:
+    assert message in refusal(**explicit)
+
+
+@pytest.mark.parametrize(
+    "explicit",
+    [
+        {"train__batch_size": 32},
+        {"train__batch_size": 8},
+        {"actor__num_nodes": 2},  # 4 rows x 4 ranks = 16
+        {"actor__num_gpus_per_node": 8, "ds__ring_attn_size": 2},  # 4 x 4 = 16
+        {"actor__num_gpus_per_node": 8, "ds__ring_attn_size": 2},
+        # dynamic batches count ranks alone: 16 rows over 16 ranks, micro-batch size unread
+        {"actor__num_gpus_per_node": 16, "train__dynamic_batch_enable": True},
+    ],
+)
+def test_batches_that_split_evenly_pass(explicit: dict) -> None:
+    checks.check_flags(resolved(**explicit))
+
+
+@pytest.mark.parametrize("prefixed", [5, -2])
+def test_more_prefixed_rows_than_a_group_has_are_refused(prefixed: int) -> None:
+    message = refusal(prefix__prefixed_per_group=prefixed)
+    assert f"prefixed_per_group = {prefixed} does not fit a group of 4" in message and "choose 0 to 4" in message
+
+
+def test_a_group_of_prefixed_rows_alone_needs_another_baseline() -> None:
+    assert "set hybrid.baseline to all" in refusal(prefix__prefixed_per_group=4)
+    checks.check_flags(resolved(prefix__prefixed_per_group=4, hybrid__baseline="all"))
+    checks.check_flags(resolved(prefix__prefixed_per_group=3))
+
+
+@pytest.mark.parametrize("estimator", ["dr_grpo_prefix", "grpo_prefix"])
+def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
+    assert "needs hybrid.baseline plain" in refusal(hybrid__estimator=estimator, hybrid__baseline="all")
+    checks.check_flags(resolved(hybrid__estimator=estimator))
+
+
+@pytest.mark.parametrize(
+    ("explicit", "message"),
+    [
+        ({"prefix__keep": 1.5}, "prefix.keep is 1.5"),
+        ({"prefix__keep": -0.1}, "prefix.keep is -0.1"),
+        ({"prefix__high": 0.5}, "prefix.low_start = 0.95 is above prefix.high = 0.5"),
+        ({"prefix__low_end": 2.0}, "prefix.low_end is 2.0"),
+        ({"prefix__total_steps": 0}, "prefix.total_steps is 0"),
+        ({"prefix__min_tokens": 0}, "prefix.min_tokens is 0"),
+        ({"train__async_enable": True}, "train.async_enable is not supported"),
+        ({"data__max_images_per_prompt": 1}, "text only"),
+        ({"data__prompt_probs": "0.5,0.5"}, "data.prompt_probs is not supported"),
+        ({"eval__n_samples_per_prompt": 0}, "eval.n_samples_per_prompt is 0: give at least 1"),
+        ({"verifier__workers": 0}, "verifier.workers is 0: give at least 1"),
+        ({"train__num_episodes": 0}, "train.num_episodes is 0: give at least 1"),
+        ({"ckpt__save_steps": 0}, "ckpt.save_steps is 0: give a number of steps, or -1 for never"),
+        ({"eval__steps": 0}, "eval.steps is 0: give a number of steps, or -1 for never"),
+        ({"actor__adam__lr": -1.0}, "actor.adam.lr is -1.0"),
+        ({"actor__adam__lr": float("nan")}, "actor.adam.lr is nan"),
+        ({"prefix__gradient_every": -1}, "give 0 (never) or more"),
+        ({"ds__zero_stage": 2, "ds__grad_accum_dtype": "fp32"}, "DeepSpeed 0.19.6 ignores it (stage 2)"),
+        ({"ds__zero_stage": 1, "ds__grad_accum_dtype": "fp32"}, "cannot be looked at (stage 1)"),
+        ({"ds__param_dtype": "fp16"}, "set it to 0 with ds.param_dtype fp16"),
+        ({"ds__zero_stage": 0}, "choose 1, 2 or 3"),
+        ({"ds__tensor_parallel_size": 2}, "ds.tensor_parallel_size above 1 is not supported"),
+        ({"critic__freezing_steps": 5}, "there is no critic here"),
+        (
+            {"algo__advantage__is_correction_level": "seq", "algo__advantage__is_correction_mode": "clip"},
+            "is_correction_mode clip is for ratios of tokens",
+        ),
+        (
+            {"algo__advantage__is_correction_level": "token", "algo__advantage__is_correction_gating": "tv"},
+            "is_correction_gating tv is bounded from above alone",
+        ),
+        ({"actor__dual_clip": 0.5}, "actor.dual_clip is 0.5: give a number above 1"),
+        ({"hybrid__preset": "luffy", "actor__dual_clip": 3.0}, "no effect with hybrid.clip false"),
+        ({"prefix__in_kl": True}, "no effect without algo.kl.use_loss"),
+        ({"prefix__in_entropy": True}, "no effect without actor.entropy_coef"),
+        ({"hybrid__imitation_coef": 0.5}, "no effect with hybrid.imitation policy"),
+        ({"reward__error_limit": 1.5}, "a share lies in [0, 1]"),
+        ({"reward__timeout": 0}, "reward.timeout must be above 0"),
+        ({"actor__policy_loss_type": "gspo"}, "gspo has no definition for prefix tokens"),
+        ({"vllm__num_engines": 0}, "at least 1 vLLM engine"),
+    ],
+)
+def test_settings_without_meaning_or_support_are_refused(explicit: dict, message: str) -> None:
+    assert message in refusal(**explicit)
+
+
+def test_another_policy_loss_is_fine_without_prefixed_rows() -> None:
+    checks.check_flags(resolved(actor__policy_loss_type="gspo", hybrid__preset="rft"))
+
+
+def test_the_sampler_is_what_the_flags_describe() -> None:
+    """Linear 0.8 -> 0.2 in 10 steps: low(5) = 0.5. High stays at 0.9."""
+    args = resolved(
+        prefix__low_start=0.8,
+        prefix__low_end=0.2,
+        prefix__high=0.9,
+        prefix__shape="linear",
+        prefix__min_tokens=7,
+        prefix__prefixed_per_group=2,
+        train__seed=5,
+    )
+    sampler = derived.make_sampler(args, total_steps=10)
+    assert sampler.schedule.window(5) == pytest.approx((0.5, 0.9))
+    assert (sampler.group_size, sampler.prefixed_per_group, sampler.min_tokens, sampler.seed) == (4, 2, 7, 5)
+
+
+@pytest.mark.parametrize("text", ["yes", "1", "", "none"])
+def test_a_boolean_is_true_or_false(text: str) -> None:
+    assert flags.boolean("true") is True and flags.boolean("False") is False
+    with pytest.raises(argparse.ArgumentTypeError):
+        flags.boolean(text)
+
+
+def files(**named: object) -> SimpleNamespace:
+    flat = {
+        "actor.model_name_or_path": "org/model",
+        "data.prompt_dataset": "org/data",
+        "eval.dataset": None,
+        "train.agent_func_path": None,
+        "reward.remote_url": None,
+    }
+    return config.nested({**flat, **{name.replace("__", "."): value for name, value in named.items()}})
+
+
+def test_files_that_exist_and_hub_names_pass(tmp_path: Path) -> None:
+    data = tmp_path / "train.jsonl"
+    data.touch()
+    named = {"data__prompt_dataset": f"{data}, org/other", "reward__remote_url": ["http://localhost:1/x"]}
+    checks.check_files(files(**named, actor__model_name_or_path="gpt2"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("data.prompt_dataset", "./absent.jsonl"),
+        ("data.prompt_dataset", "org/data,data/absent.jsonl"),  # one slash, but the suffix of a file
+        ("actor.model_name_or_path", "/nowhere/model"),
+        ("eval.dataset", "a/b/c"),
+        ("reward.remote_url", ["absent/reward.py"]),
+    ],
+)
+def test_a_local_file_that_is_missing_is_named(flag: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"{flag}: there is no"):
+        checks.check_files(files(**{flag: value}))
+
+
+@pytest.mark.parametrize("flag", ["actor.model_name_or_path", "data.prompt_dataset"])
+def test_model_and_data_must_be_named(flag: str) -> None:
+    with pytest.raises(UserError, match=f"{flag} is not set"):
+        checks.check_files(files(**{flag: None}))
+
+
+def test_compat_official_sets_what_the_authors_code_does_and_yields_to_the_user() -> None:
+    values = flags.preset_values({"prefix.compat": "official", "hybrid.preset": "prefix_rft"})
+    assert (values["hybrid.estimator"], values["actor.dual_clip"], values["actor.entropy_coef"]) == (
+        "dr_grpo_prefix",
+        3.0,
+        0.001,
+    )
+    assert values["prefix.in_entropy"] is True and values["hybrid.baseline"] == "plain"
+    assert values["prefix.stop_before_answer"] is False and resolved().prefix.stop_before_answer is True
+    own = flags.preset_values({"prefix.compat": "official", "actor.dual_clip": 2.0})
+    assert "actor.dual_clip" not in own
+    assert flags.preset_values({})["prefix.in_entropy"] is False and "actor.dual_clip" not in flags.preset_values({})
+
+
+def test_gspo_averages_rows_whatever_the_preset_says() -> None:
+    assert resolved(actor__policy_loss_type="gspo", hybrid__preset="rft").hybrid.divisor == "seq-mean"
+    assert "set hybrid.divisor to seq-mean" in refusal(
+        actor__policy_loss_type="gspo", hybrid__preset="rft", hybrid__divisor="constant"
+    )
+
+
+@pytest.mark.parametrize("name", ["keep", "demonstration_fraction"])
+@pytest.mark.parametrize("share", [-0.01, 1.01])
+def test_a_share_lies_between_0_and_1(name: str, share: float) -> None:
+    assert refusal(**{f"prefix__{name}": share}) == f"prefix.{name} is {share}: a share lies in [0, 1]"
+    checks.check_flags(resolved(prefix__demonstration_fraction=0.0, prefix__keep=1.0))
