@@ -10,9 +10,9 @@ Parts and moments take turns:
 
 After the death of a controller or trainer rank the command must end with an exit code other than 0 within two minutes;
 after that of an engine it must go on. The command is started again until it ends with 0; then its export must equal,
-byte for byte, that of the run left alone, and so must the losses of all steps. Prints the table of docs/reliability.md
-and exits with 1 where anything was not as it must be. Kills of finished runs are kept in kills.json: the same command
-goes on with the others.
+byte for byte, that of the run left alone, and so must the losses of all steps. Prints the table of
+docs/80-reliability.md and exits with 1 where anything was not as it must be. Kills of finished runs are kept in
+kills.json: the same command goes on with the others.
 """
 
 import argparse

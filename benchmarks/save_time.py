@@ -2,7 +2,7 @@ r"""Seconds and bytes of a checkpoint of a model of some size, on one rank with 
 
     python benchmarks/save_time.py --hidden 768 --layers 12
 
-Prints the row of docs/reliability.md: DeepSpeed's own save beside ours (which adds fsync, SHA-256 of every byte,
+Prints the row of docs/80-reliability.md: DeepSpeed's own save beside ours (which adds fsync, SHA-256 of every byte,
 manifest and rename), and how long the driver of a resume reads and compares it.
 """
 

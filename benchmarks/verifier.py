@@ -4,7 +4,7 @@ r"""Answers per second of the verifier, beside bare math-verify in the same run.
 
 Every pair is new, so that no verdict is remembered, and half of each kind are wrong. Bare math-verify is
 verify(parse(gold), parse(answer)) in this process with its own time-outs, as its README uses it. It runs before and
-after ours, and the better of the two counts. Prints the table of docs/rewards.md.
+after ours, and the better of the two counts. Prints the table of docs/40-rewards.md.
 """
 
 import argparse

@@ -147,7 +147,7 @@ PRESETS = {
     ),
 }
 
-# --prefix.compat: values of flags where the authors' code differs from the paper's text; docs/official_code.md says
+# --prefix.compat: values of flags where the authors' code differs from the paper's text; docs/55-official-code.md says
 # why each is not the default.
 COMPAT: dict[str, dict[str, object]] = {
     "paper": {},

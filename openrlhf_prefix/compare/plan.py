@@ -140,7 +140,7 @@ def _known(content: Mapping[str, Any], kind: type, where: str) -> dict[str, Any]
         _require(key, names, f"key in {where}")
     for name, entry in names.items():
         if name not in content and entry.default is MISSING and entry.default_factory is MISSING:
-            raise UserError(f"{where} has no {name}: docs/compare.md shows a whole file")
+            raise UserError(f"{where} has no {name}: docs/65-compare.md shows a whole file")
     return dict(content)
 
 

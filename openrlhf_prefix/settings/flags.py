@@ -123,7 +123,7 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
         "--prefix.compat",
         choices=list(COMPAT),
         default="paper",
-        help="official: defaults of the authors' code where it differs from the paper (docs/official_code.md)",
+        help="official: defaults of the authors' code where it differs from the paper (docs/55-official-code.md)",
     )
 
 

@@ -4,7 +4,7 @@ OpenRLHF leaves the end of a step to DeepSpeed's own count of micro-batches. Wit
 at 1, every micro-batch passes for the last one, and ZeRO-1/2 apply the last one alone (with a CPU offload they drop
 the first and add the previous step's gradients). With static batching a cut-short step is never applied and leaks into
 the next one. So here every backward is told whether it is the last of its step, no loss is divided by an accumulation
-count, and the optimizer steps exactly once. See docs/exactness.md for what each of these costs when it is missing.
+count, and the optimizer steps exactly once. See docs/90-exactness.md for what each of these costs when it is missing.
 """
 
 from collections.abc import Callable, Iterable

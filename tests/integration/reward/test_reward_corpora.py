@@ -93,7 +93,7 @@ def test_the_labelled_corpus_has_20_rows_of_both_labels_in_every_category() -> N
 
 
 def test_no_category_is_judged_worse_than_by_bare_math_verify() -> None:
-    """Every category at least as good, all together clearly better; prints the table of docs/rewards.md (-s)."""
+    """Every category at least as good, all together clearly better; prints the table of docs/40-rewards.md (-s)."""
     pairs = [(row["gold"], row["answer"]) for row in LABELLED]
     done = subprocess.run([sys.executable, "-c", BARE], input=json.dumps(pairs), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -49,8 +49,8 @@ def test_a_relative_path_is_made_absolute_for_the_workers(monkeypatch: pytest.Mo
 
 
 def test_the_preset_of_a_plugin_is_a_choice_of_the_command_line(tmp_path: Path) -> None:
-    """The example of docs/methods.md, word by word, in a fresh process."""
-    documented = (ROOT / "docs" / "methods.md").read_text().split("```python\n")[1].split("```")[0]
+    """The example of docs/50-methods.md, word by word, in a fresh process."""
+    documented = (ROOT / "docs" / "50-methods.md").read_text().split("```python\n")[1].split("```")[0]
     method = tmp_path / "method.py"
     method.write_text(documented)
     script = (
