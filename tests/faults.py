@@ -71,8 +71,8 @@ FAULTS = [
     Fault(
         "prefix tokens in the mismatch correction",
         "algorithm/hybrid.py",
-        "mismatch_weights(old, rows.rollout_log_probs, sampled, **vars(correction))",
-        "mismatch_weights(old, rows.rollout_log_probs, action, **vars(correction))",
+        "mismatch_weights(old, rows.of_engine(), sampled, **vars(correction))",
+        "mismatch_weights(old, rows.of_engine(), action, **vars(correction))",
         "tests/unit/algorithm/test_hybrid.py::test_the_correction_does_not_see_prefix_tokens",
     ),
 ]

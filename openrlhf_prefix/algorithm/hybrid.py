@@ -45,6 +45,12 @@ class LossRows:
     entropy: torch.Tensor | None = None  # of the policy; given where there is an entropy term, or a metric of it
     row_entropy: torch.Tensor | None = None  # (B, 1) mean over the row's action tokens before the update; for srft
 
+    def of_engine(self) -> torch.Tensor:
+        """The engine's log-probs. ValueError where a correction asks for what the rollouts did not keep."""
+        if self.rollout_log_probs is None:
+            raise ValueError("a mismatch correction needs the rollout log-probs of every row")
+        return self.rollout_log_probs
+
 
 @dataclass(frozen=True)
 class Correction:
@@ -103,11 +109,11 @@ class HybridLoss:
             ("kl", rows.kl, kl_coef, self.kl_on_prefix),
             ("entropy_loss", rows.entropy, -(self.entropy_coef or 0.0), self.entropy_on_prefix),
         )
-        for name, per_token, coef, on_prefix in terms:
-            if per_token is not None:
+        for name, term, coef, on_prefix in terms:
+            if term is not None:
                 mask, tokens = (action, counts.tokens) if on_prefix else (sampled, counts.sampled)
-                sums[name] = _sums(per_token, mask)
-                loss = loss + coef * self._reduce(per_token, mask, counts, tokens)
+                sums[name] = _sums(term, mask)
+                loss = loss + coef * self._reduce(term, mask, counts, tokens)
         return loss, sums
 
     def prefix_part(self, rows: LossRows, counts: StepCounts, imitation_coef: float = 1.0) -> torch.Tensor:
@@ -143,7 +149,7 @@ class HybridLoss:
             advantages = torch.where(sampled, advantages, zero)
         correction = self.correction
         if self.policy == "gspo":  # a ratio of rows; with a correction it is taken to the engine's probabilities
-            behaviour = old if correction is None else torch.where(action, rows.rollout_log_probs, zero)
+            behaviour = old if correction is None else torch.where(action, rows.of_engine(), zero)
             log_probs, old, correction = sequence_log_ratio(log_probs - behaviour, action), zero, None
         loss = policy_loss_per_token(
             log_probs,
@@ -164,8 +170,8 @@ class HybridLoss:
         }
         if correction is None:
             return loss, sums
-        weights, outside = mismatch_weights(old, rows.rollout_log_probs, sampled, **vars(correction))
-        sums["vllm_kl"] = _sums(torch.where(sampled, rows.rollout_log_probs - old, zero), sampled)
+        weights, outside = mismatch_weights(old, rows.of_engine(), sampled, **vars(correction))
+        sums["vllm_kl"] = _sums(torch.where(sampled, rows.of_engine() - old, zero), sampled)
         sums["is_filter_ratio"] = _sums(outside.float(), sampled)
         return loss * weights, sums
 

@@ -33,7 +33,7 @@ class Problem(NamedTuple):
     def steps(self, slip: Slip | None = None) -> list[tuple[int, str, int, int]]:
         """(left, operator, right, result), one a step: products from left to right, then sums."""
         values, symbols = [self.first, *(digit for _, digit in self.operations)], [s for s, _ in self.operations]
-        steps = []
+        steps: list[tuple[int, str, int, int]] = []
         for now in ("*", "+-"):
             place = 0
             while place < len(symbols):

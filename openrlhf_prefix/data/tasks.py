@@ -33,7 +33,8 @@ class Slip:
 class Problem(Protocol):
     """Hashable, and equal to another one only if their prompts are."""
 
-    operations: tuple[tuple[str, int], ...]  # each of them is a step
+    @property
+    def operations(self) -> tuple[tuple[str, int], ...]: ...  # each of them is a step
 
     @property
     def prompt(self) -> str: ...

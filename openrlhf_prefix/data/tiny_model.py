@@ -97,7 +97,7 @@ def make_untrained_model(tokenizer: Qwen2Tokenizer, recipe: WarmUp) -> Qwen2ForC
         num_hidden_layers=recipe.layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        head_dim=recipe.head_dim,
+        head_dim=recipe.head_dim,  # type: ignore[call-arg]  # kept as any further field is, and read by Qwen2
         initializer_range=recipe.initializer_range,
         max_position_embeddings=512,
         tie_word_embeddings=False,
@@ -131,7 +131,7 @@ def _encode(tokenizer: Qwen2Tokenizer, examples: list[tuple[str, str]]) -> tuple
 def render_prompt(tokenizer: Qwen2Tokenizer, prompt: str) -> str:
     """The prompt as reinforcement learning will send it."""
     messages = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def _warm_up(
@@ -219,7 +219,7 @@ def _publish(directory: Path, model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
     )
-    model.to(torch.bfloat16).save_pretrained(temporary)
+    model.bfloat16().save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="ascii")
     shutil.rmtree(directory, ignore_errors=True)  # os.replace accepts an empty target only
