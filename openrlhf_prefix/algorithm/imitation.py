@@ -12,7 +12,7 @@ update, H the mean entropy of the row's tokens before the update; sg stops the g
     luffy    A g p / (p + g)^2  -A p / (p + g)                       LUFFY, arXiv 2504.14945 (g 0.1)
     srft     0.5 e^-H + luffy's -0.5 e^-H log p - A p / (p + g)      SRFT, arXiv 2506.19767
 
-A method from outside the package adds a row to IMITATION.
+A method from outside the package adds a row to IMITATION; a bare function is a row that trains every token.
 """
 
 from collections.abc import Callable
@@ -34,12 +34,23 @@ class Tokens:
     entropy: torch.Tensor  # mean over the tokens of the row, before the update
 
 
-Imitation = Callable[[Tokens], torch.Tensor]  # -> loss per token, (B, A)
+Loss = Callable[[Tokens], torch.Tensor]  # -> loss per token, (B, A)
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """A row of the table; called like its loss."""
+
+    loss: Loss
+    needs_advantage: bool = False  # c_t has A as a factor: a token whose row has none does not train
+
+    def __call__(self, tokens: Tokens) -> torch.Tensor:
+        return self.loss(tokens)
 
 
 def _weighted(weight: Callable[[torch.Tensor], torch.Tensor]) -> Imitation:
     """-sg(weight(p)) log p."""
-    return lambda tokens: -weight(tokens.log_probs.detach().exp()) * tokens.log_probs
+    return Imitation(lambda tokens: -weight(tokens.log_probs.detach().exp()) * tokens.log_probs)
 
 
 def _luffy(tokens: Tokens) -> torch.Tensor:
@@ -52,12 +63,18 @@ def _srft(tokens: Tokens) -> torch.Tensor:
 
 
 # "policy" has no entry: it is the clipped surrogate.
-IMITATION: dict[str, Imitation] = {
+IMITATION: dict[str, Imitation | Loss] = {
     "nll": _weighted(torch.ones_like),
     "dft": _weighted(lambda p: p),
     "phi": _weighted(lambda p: p * (1 - p)),
     "trust": _weighted(lambda p: (p / ALPHA).clamp(max=1.0)),
-    "luffy": _luffy,
-    "srft": _srft,
+    "luffy": Imitation(_luffy, needs_advantage=True),
+    "srft": Imitation(_srft),
 }
 POLICY = "policy"
+
+
+def needs_advantage(name: str) -> bool:
+    """Whether demonstration tokens train only where they have an advantage; else all of them do."""
+    row = None if name == POLICY else IMITATION[name]
+    return row is None or (isinstance(row, Imitation) and row.needs_advantage)

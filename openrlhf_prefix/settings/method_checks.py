@@ -3,7 +3,7 @@
 import argparse
 
 from openrlhf_prefix.algorithm.advantages import BATCH_NORMALIZED
-from openrlhf_prefix.algorithm.imitation import POLICY
+from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY, needs_advantage
 from openrlhf_prefix.algorithm.presets import HALF, PRESETS
 from openrlhf_prefix.data.cuts import trains_whole
 from openrlhf_prefix.errors import UserError
@@ -23,7 +23,7 @@ def check_method(args: argparse.Namespace) -> None:
             f"prefix.long_demonstrations truncate leaves demonstrations without their end, and preset {flags.preset} "
             "trains them to it: use drop"
         )
-    if flags.imitation not in (POLICY, "luffy") and args.prefix.keep not in (0.0, 1.0):
+    if not needs_advantage(flags.imitation) and args.prefix.keep not in (0.0, 1.0):
         raise UserError(
             f"hybrid.imitation {flags.imitation} trains all demonstration tokens, prefix.keep {args.prefix.keep} a "
             "share of them: set prefix.keep to 1"
@@ -80,10 +80,11 @@ def _check_supervised(args: argparse.Namespace) -> None:
         raise UserError("hybrid.sft_validate is 0 (never) or more, and hybrid.sft_lr above 0")
     if (flags.sft_lr is not None or flags.sft_validate) and not flags.sft_steps:
         raise UserError("hybrid.sft_lr and hybrid.sft_validate need a supervised stage: set hybrid.sft_steps")
-    if flags.rescue != "none" and flags.imitation in (POLICY, "luffy"):
+    if flags.rescue != "none" and needs_advantage(flags.imitation):
         raise UserError(
             f"hybrid.rescue {flags.rescue} puts demonstrations in, which belong to no group and have no advantage for "
-            f"hybrid.imitation {flags.imitation}: train them with nll, dft, phi, trust or srft"
+            f"hybrid.imitation {flags.imitation}: train them with one of "
+            f"{', '.join(name for name in IMITATION if not needs_advantage(name))}"
         )
     if flags.rescue != "none" and prefixed_rows(args):
         raise UserError(

@@ -8,7 +8,7 @@
     PRESETS["focal"] = Preset(source="an example", demonstration="whole", imitation="focal", imitation_mean="tokens")
 
 `--hybrid.plugin my_method.py --hybrid.preset focal` runs it: the file is executed once in the driver, before the flags
-are checked, and once in every trainer, so it has to be readable on every node.
+are checked, once in the controller and once in every trainer, so it has to be readable on every node.
 """
 
 import runpy

@@ -24,7 +24,7 @@ from openrlhf_prefix.algorithm.advantages import (
     normalized,
 )
 from openrlhf_prefix.algorithm.controllers import Schedule
-from openrlhf_prefix.algorithm.imitation import POLICY
+from openrlhf_prefix.algorithm.imitation import needs_advantage
 from openrlhf_prefix.algorithm.sampler import request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.errors import RunStopped
@@ -208,7 +208,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
 
     def _trained_tokens(self, rows: list[Experience]) -> float:
         """Action tokens that have a gradient: an advantage, or an imitation term that asks for none."""
-        imitated = self.args.hybrid.imitation not in (POLICY, "luffy")
+        imitated = not needs_advantage(self.args.hybrid.imitation)
         return float(
             sum(
                 int((row.action_mask.bool() & ((row.advantages != 0) | (prefix_mask_of(row) & imitated))).sum())

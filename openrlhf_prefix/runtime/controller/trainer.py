@@ -29,6 +29,7 @@ from openrlhf_prefix.runtime.controller.stopping import Stopping
 from openrlhf_prefix.runtime.controller.supervised import SupervisedStage
 from openrlhf_prefix.runtime.seams import replaced, undecorated
 from openrlhf_prefix.runtime.weights.check import compare, stale_weights
+from openrlhf_prefix.settings import plugins
 from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefixed_rows, sft_steps
 
 
@@ -37,6 +38,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
 
     def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate_kwargs: Any) -> None:
         args = strategy.args
+        plugins.load(args.hybrid.plugin)  # a length controller, or what trains, may be one of its rows
         deadlines.install(args.run.board)
         actor_group, critic_group, reward_group, reference_group, engines = groups
         for flags, name in ((args.eval, "steps"), (args.ckpt, "save_steps")):

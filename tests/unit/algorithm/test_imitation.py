@@ -8,7 +8,7 @@ import torch
 
 from openrlhf_prefix.algorithm import imitation
 from openrlhf_prefix.algorithm.hybrid import HybridLoss, LossRows, StepCounts
-from openrlhf_prefix.algorithm.imitation import GAMMA, IMITATION, Tokens
+from openrlhf_prefix.algorithm.imitation import GAMMA, IMITATION, POLICY, Imitation, Tokens, needs_advantage
 
 P = torch.tensor([[0.9, 0.5, 0.1, 0.04, 0.001]], dtype=torch.float64)
 A = torch.tensor([[1.0, -0.5, 2.0, 0.75, 1.0]], dtype=torch.float64)
@@ -139,3 +139,20 @@ def test_a_method_from_outside_is_a_row_and_a_function(monkeypatch) -> None:
     loss = HybridLoss(divisor="token-mean", imitation="focal", imitation_mean="tokens")
     value, _ = loss(rows(advantages=torch.zeros(2, 3)), COUNTS)
     assert value.item() == pytest.approx(math.log(2) * (0.5 + 1.5 + 2.625) / 3)
+
+
+@pytest.mark.parametrize("name", list(IMITATION))
+def test_a_row_needs_an_advantage_where_its_gradient_vanishes_without_one(name: str) -> None:
+    """By autograd at A = 0: luffy's A g p / (p + g)^2 is 0, srft's 0.5 e^-H is left, the others never had an A."""
+    log_probs = P.log().requires_grad_()
+    IMITATION[name](Tokens(log_probs, torch.zeros_like(A), H)).sum().backward()
+    trains = (log_probs.grad != 0).all()
+    assert trains or not log_probs.grad.any()
+    assert needs_advantage(name) is not bool(trains)
+
+
+def test_the_policy_needs_an_advantage_and_a_bare_function_none(monkeypatch) -> None:
+    monkeypatch.setitem(IMITATION, "focal", lambda tokens: -tokens.log_probs)
+    assert needs_advantage(POLICY) and not needs_advantage("focal")
+    monkeypatch.setitem(IMITATION, "of A", Imitation(lambda t: -t.advantages * t.log_probs, needs_advantage=True))
+    assert needs_advantage("of A")

@@ -117,7 +117,10 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         ({"hybrid__sft_lr": 1e-5}, "need a supervised stage"),
         ({"hybrid__preset": "sft_then_rft", "hybrid__sft_lr": 0.0}, "hybrid.sft_lr above 0"),
         ({"hybrid__preset": "sft_then_rft", "prefix__long_demonstrations": "truncate"}, "use drop"),
-        ({"hybrid__preset": "hpt", "hybrid__imitation": "policy"}, "train them with nll, dft, phi, trust or srft"),
+        (
+            {"hybrid__preset": "hpt", "hybrid__imitation": "policy"},
+            "train them with one of nll, dft, phi, trust, srft",
+        ),
         ({"hybrid__preset": "hpt", "prefix__prefixed_per_group": 1}, "set prefix.prefixed_per_group to 0"),
         ({"hybrid__preset": "hpt", "hybrid__gate": 4}, "right samples of 4, from 0 to one less"),
         ({"hybrid__preset": "hpt", "hybrid__imitation": "luffy"}, "no advantage for hybrid.imitation luffy"),
