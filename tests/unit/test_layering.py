@@ -45,7 +45,7 @@ FLOORS = [
     ["report", "checkpoint"],
     ["data"],
     ["reward", "evaluation"],
-    ["algorithm", "pins"],
+    ["algorithm", "pins", "machine"],
     ["errors"],
 ]
 LEVEL = {room: len(FLOORS) - floor for floor, rooms in enumerate(FLOORS) for room in rooms}
