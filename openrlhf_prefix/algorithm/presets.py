@@ -30,6 +30,7 @@ class Preset:
     controller: str = "schedule"  # --prefix.controller: what decides on the length, algorithm/controllers.py
     span: float = 1.0  # --prefix.span: share of the run over which the schedule moves
     rescue: str = "none"  # --hybrid.rescue: what becomes of groups that failed: "none", "replace" or "buffer"
+    samples: int | None = None  # --rollout.n_samples_per_prompt, whatever a config says; None: that flag's own value
     sft_steps: int = 0  # --hybrid.sft_steps: steps on demonstrations alone before the first rollout; or HALF
 
 
@@ -43,6 +44,7 @@ PRESETS = {
         baseline="all",
         imitation="nll",
         imitation_mean="tokens",
+        samples=1,
     ),
     "dft": Preset(
         source="arXiv 2508.05629",
@@ -51,6 +53,7 @@ PRESETS = {
         baseline="all",
         imitation="dft",
         imitation_mean="tokens",
+        samples=1,
     ),
     "sft_then_rft": Preset(
         source="arXiv 2604.23747: supervised steps, then rft",

@@ -5,5 +5,6 @@ In come argv and a YAML file, out goes one nested object, after OpenRLHF's check
 flags         ours, and what a preset says of them      upstream_cli   OpenRLHF's parser and checks, as they are
 config        YAML and argparse as one list             resolve        all of it in order; what `train` starts with
 derived       what follows from checked flags           plugins        methods from a file of the user's
-checks        what cannot hold together                 model          the model that the flags name
+checks/       what cannot hold together                 model          the model that the flags name
+upstream_flags  what each flag of OpenRLHF is worth      renamed        its earlier names, answered with today's
 """

@@ -1,4 +1,4 @@
-"""Our flags, in groups beside OpenRLHF's; checks.py refuses those that cannot hold together.
+"""Our flags, in groups beside OpenRLHF's; checks/ refuses those that cannot hold together.
 
 A flag whose default is None takes the value of the chosen preset (algorithm/presets.py). A flag of OpenRLHF that says
 the same thing as one of ours is understood: --algo.advantage.estimator and --actor.loss_agg_mode.
@@ -237,6 +237,41 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
     if str(explicit.get("rollout.n_samples_per_prompt")) == "1":
         values["algo.advantage.estimator"] = "reinforce"  # OpenRLHF has no group of one for the others
     return values
+
+
+def preset_sizes(explicit: Mapping[str, object], defaults: Mapping[str, object]) -> tuple[dict[str, int], list[str]]:
+    """Sizes that the preset brings whatever a config says, and the line that says so.
+
+    Example: preset sft on a config of 16 problems x 8 samples. Eight rows of one problem would be the same
+    demonstration; a step keeps its 128 rows as 128 problems x 1.
+    """
+    name = str(explicit.get("hybrid.preset", "prefix_rft"))
+    samples = PRESETS[name].samples
+    own = {"prefix.prefixed_per_group", "hybrid.demonstration"} & explicit.keys()  # then it is another method
+    key = "rollout.n_samples_per_prompt"
+    given = str(explicit.get(key, defaults[key]))
+    if samples is None or own or not given.isdecimal() or int(given) == samples:
+        return {}, []
+    problems = str(explicit.get("rollout.batch_size", ""))
+    if not problems.isdecimal():
+        return {key: samples}, []
+    sizes = {key: samples, "rollout.batch_size": int(problems) * int(given) // samples}
+    line = (
+        f"preset {name} has {samples} row a problem: a step of {problems} problems x {given} samples becomes one of "
+        f"{sizes['rollout.batch_size']} problems x {samples}"
+    )
+    return sizes, [line]
+
+
+def unnamed_estimator(explicit: Mapping[str, object], flat: Mapping[str, object]) -> list[str]:
+    """The line for a script that names neither method nor estimator, and means OpenRLHF's default by it."""
+    if {"hybrid.preset", "hybrid.estimator", "algo.advantage.estimator"} & explicit.keys():
+        return []
+    preset, estimator = flat["hybrid.preset"], flat["hybrid.estimator"]
+    return [
+        f"no estimator is named: OpenRLHF would train a critic (gae), and here is none; preset {preset} takes "
+        f"{estimator}, advantages within a group of {flat['rollout.n_samples_per_prompt']}"
+    ]
 
 
 def _from_upstream(explicit: Mapping[str, object], theirs: str) -> str:

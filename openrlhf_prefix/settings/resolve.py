@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.settings import checks, config, flags, plugins, upstream_cli
+from openrlhf_prefix.settings import checks, config, flags, plugins, renamed, upstream_cli, upstream_flags
 
 CONTROL = ("config", "dry_run")
 # Defaults of ours for flags that are OpenRLHF's: the row contract of data/problems.py, the method's own setting
@@ -31,26 +31,26 @@ class Resolved:
     args: SimpleNamespace  # nested, as OpenRLHF wants it, after all checks
     flat: dict[str, Any]  # dotted name -> value before OpenRLHF's derived defaults: what config.yaml holds
     dry_run: bool
+    notes: tuple[str, ...] = ()  # lines that the run starts with: flags without effect, what the preset brings
 
 
 def resolve(argv: Sequence[str], files: bool = True) -> Resolved:
     """Checks a `train` command line, with the files it names unless `files` is off. UserError has cause and mend."""
-    parser = _parser()
-    command_line = config.read_argv(parser, argv)
+    file = _config_file(_config_path(argv))
+    renamed.refuse_old({**file, **renamed.written_in(argv)})
+    command_line = config.read_argv(_parser(), argv)
     control = {name: command_line.pop(name, None) for name in CONTROL}
-    given = {**_config_file(control["config"]), **command_line}
+    given = {**file, **command_line}
     explicit = {name: value for name, value in given.items() if value is not None}  # null: as if it were not there
     plugins.load(plugins.named_in(explicit))
-    parser = _parser()  # a plugin adds choices
-    config.check_names(given, parser)  # before the preset's defaults can fail on a consequence of a misspelling
-    settings = {**DEFAULTS, **flags.preset_values(explicit), **explicit}
-    flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
-    _fill(flat, control["config"])
+    config.check_names(given, _parser())  # before the preset's defaults can fail on a consequence of a misspelling
+    flat, notes = _settled(explicit, control["config"])
     args = upstream_cli.check(flat)
     checks.check_flags(args)
     if files:
         checks.check_files(args)
-    return Resolved(args=args, flat=flat, dry_run=bool(control["dry_run"]))
+    kept = {name: value for name, value in flat.items() if name not in upstream_flags.IDLE}
+    return Resolved(args=args, flat=kept, dry_run=bool(control["dry_run"]), notes=tuple(notes))
 
 
 def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
@@ -60,6 +60,24 @@ def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
     args = upstream_cli.check({name: value for name, value in flat.items() if name not in CONTROL})
     checks.check_flags(args)
     return args
+
+
+def _settled(explicit: dict[str, Any], config_path: str | None) -> tuple[dict[str, Any], list[str]]:
+    """Values of all flags, typed, after OpenRLHF's flags that are refused here; and the notes about those given."""
+    sizes, notes = flags.preset_sizes(explicit, DEFAULTS)
+    parser = _parser()
+    settings = {**DEFAULTS, **flags.preset_values(explicit | sizes), **explicit, **sizes}
+    flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
+    upstream = upstream_cli.build_parser()
+    actions = config.flag_actions(upstream)
+    changed = {
+        name: flat[actions[name].dest]
+        for name in explicit
+        if name in actions and flat[actions[name].dest] != upstream.get_default(actions[name].dest)
+    }
+    upstream_flags.refuse(changed)
+    _fill(flat, config_path)
+    return flat, [*notes, *flags.unnamed_estimator(explicit, flat), *upstream_flags.notes(explicit, changed, actions)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +93,12 @@ def help_text() -> str:
     parser = _parser()
     parser.prog = "openrlhf-prefix train"
     return parser.format_help()
+
+
+def _config_path(argv: Sequence[str]) -> str | None:
+    """The value of --config, before the command line is read in full."""
+    values = renamed.written_in(argv).get("config")
+    return values[-1] if values else None
 
 
 def _config_file(path: str | None) -> dict[str, Any]:
@@ -106,7 +130,7 @@ def _fill(flat: dict[str, Any], config_path: str | None) -> None:
             flat[flag] = str(run_dir / place)
     if flat["train.colocate_all"] and flat["vllm.num_engines"] is None:
         gpus = flat["actor.num_nodes"] * flat["actor.num_gpus_per_node"]  # engines on every GPU of the actor
-        flat["vllm.num_engines"] = gpus // max(flat["vllm.tensor_parallel_size"], 1)
+        flat["vllm.num_engines"] = max(gpus // max(flat["vllm.tensor_parallel_size"], 1), 1)
     if not (flat["reward.remote_url"] or flat["reward.model_name_or_path"] or flat["train.agent_func_path"]):
         flat["reward.remote_url"] = flags.MATH_VERIFY
     flat["hybrid.plugin"] = plugins.named_in(flat)

@@ -31,7 +31,7 @@ from openrlhf_prefix.runtime.driver.preflight import (
 )
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.settings import config
-from openrlhf_prefix.settings.checks import WANDB_KEY
+from openrlhf_prefix.settings.checks.stack import WANDB_KEY
 from openrlhf_prefix.settings.config import FROM_ENVIRONMENT
 from openrlhf_prefix.settings.derived import gpus_needed, prefixed_rows, sft_steps
 from openrlhf_prefix.settings.model import check_weights, load_tokenizer, stop_ids

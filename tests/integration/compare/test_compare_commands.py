@@ -128,7 +128,7 @@ def test_the_rate_and_the_seed_belong_to_the_settings(folder: Path) -> None:
         ("  sft: {rollout", "  sft: {hybrid.preset: dpo, rollout", "sft-lr1e-4-tune0: hybrid.preset is 'dpo'"),
         ("prefix.gradient_every", "prefix.gradient_evry", "did you mean prefix.gradient_every"),
         ("num_episodes: 8", "num_episodes: 4", "differ in optimizer steps (chains prefix_rft 16, chains sft 8)"),
-        ("n_samples_per_prompt: 1, ", "", "set rollout.n_samples_per_prompt to 1"),
+        ("n_samples_per_prompt: 1, ", "", "differ in optimizer steps (chains prefix_rft 16, chains sft 0)"),
         ("longer: longer.jsonl", "longer: further.jsonl", "tasks.chains: longer: there is no 'further.jsonl'"),
         ("tune: tune.jsonl", "tune: other.jsonl", "tasks.chains: tune: there is no 'other.jsonl'"),
         ("train: base.yaml", "train: bass.yaml", "there is no config file 'bass.yaml'"),

@@ -61,7 +61,8 @@ def _engine_bytes(model: Path, ranks: int, gradients: str) -> dict[str, int]:
 
     args = flags_of({"vllm.num_engines": 1, "train.batch_size": ranks, "rollout.batch_size": ranks,
                      "actor.num_gpus_per_node": ranks, "ds.grad_accum_dtype": gradients,
-                     "reward.remote_url": "math-verify", "prefix.gradient_every": 0})  # fmt: skip
+                     "reward.remote_url": "math-verify", "rollout.max_new_tokens": 8,
+                     "prefix.gradient_every": 0})  # fmt: skip
     args.local_rank = int(os.environ["LOCAL_RANK"])
     strategy = DeepspeedStrategy(
         seed=1, max_norm=1.0, micro_train_batch_size=1, train_batch_size=ranks, zero_stage=3, args=args

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from openrlhf_prefix.algorithm.advantages import ESTIMATORS
-from openrlhf_prefix.algorithm.presets import ALL, PRESETS
+from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.data import cuts
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings import checks, config, derived, flags
@@ -36,12 +36,14 @@ UPSTREAM = {
     "eval.n_samples_per_prompt": 4,
     "eval.steps": -1,
     "rollout.batch_size": 8,
+    "rollout.max_new_tokens": 64,
     "rollout.n_samples_per_prompt": 4,
     "train.batch_size": 16,
     "train.max_epochs": 1,
     "train.micro_batch_size": 4,
     "train.num_episodes": 1,
     "train.seed": 42,
+    "train.agent_func_path": "",
     "vllm.num_engines": 1,
     "vllm.tensor_parallel_size": 1,
     "logger.wandb.key": "",
@@ -85,7 +87,7 @@ def test_the_default_preset_is_prefix_rft() -> None:
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
     row = PRESETS[name]
-    alone = {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16} if row.prefixed_per_group == ALL else {}
+    alone = {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16} if row.samples == 1 else {}
     args = resolved(hybrid__preset=name, **alone)
     assert (args.hybrid.estimator, args.hybrid.baseline) == (row.estimator, row.baseline)
     assert (args.hybrid.divisor, args.hybrid.clip_prefix) == (row.divisor, row.clip_prefix)
@@ -105,6 +107,13 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
 @pytest.mark.parametrize(
     ("explicit", "message"),
     [
+        ({"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16}, "compares the answers to one problem with"),
+        (
+            {"hybrid__preset": "uft", "rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16},
+            "preset uft compares the answers",
+        ),
+        ({"rollout__max_new_tokens": 1}, "rollout.max_new_tokens must be set to 2 or more"),
+        ({"train__agent_func_path": "agent.py"}, "train.agent_func_path starts every row from its prompt"),
         ({"hybrid__preset": "sft"}, "the same one 4 times: set rollout.n_samples_per_prompt to 1"),
         ({"hybrid__preset": "luffy", "prefix__long_demonstrations": "truncate"}, "use drop"),
         ({"hybrid__preset": "chord_mu", "hybrid__imitation_coef": 1.5}, "at most 1 with hybrid.convex"),
@@ -272,8 +281,13 @@ def test_an_unknown_way_to_aggregate_the_loss_is_refused() -> None:
         ({"actor__num_nodes": 4}, "data-parallel ranks = 32"),
         # 3 ranks without a micro-batch: 16 rows do not split by 3
         ({"actor__num_gpus_per_node": 3, "train__dynamic_batch_enable": True}, "data-parallel ranks = 3"),
-        # 2 GPUs in rings of 4 make no rank
-        ({"ds__ring_attn_size": 4}, "data-parallel ranks = 0"),
+        ({"train__micro_batch_size": 0}, "data-parallel ranks = 0"),
+        ({"ds__ring_attn_size": 4}, "ds.ring_attn_size 4 spreads every row over that many GPUs, and the actor has 2"),
+        (
+            {"train__colocate_all": True, "vllm__tensor_parallel_size": 4},
+            "vllm.tensor_parallel_size 4 spreads every engine over that many GPUs, and with train.colocate_all there "
+            "are those of the actor, 2",
+        ),
     ],
 )
 def test_batches_that_do_not_split_evenly_are_refused(explicit: dict, message: str) -> None:
@@ -323,9 +337,6 @@ def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
         ({"prefix__low_end": 2.0}, "prefix.low_end is 2.0"),
         ({"prefix__total_steps": 0}, "prefix.total_steps is 0"),
         ({"prefix__min_tokens": 0}, "prefix.min_tokens is 0"),
-        ({"train__async_enable": True}, "train.async_enable is not supported"),
-        ({"data__max_images_per_prompt": 1}, "text only"),
-        ({"data__prompt_probs": "0.5,0.5"}, "data.prompt_probs is not supported"),
         ({"eval__n_samples_per_prompt": 0}, "eval.n_samples_per_prompt is 0: give at least 1"),
         ({"verifier__workers": 0}, "verifier.workers is 0: give at least 1"),
         ({"train__num_episodes": 0}, "train.num_episodes is 0: give at least 1"),
@@ -338,8 +349,6 @@ def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
         ({"ds__zero_stage": 1, "ds__grad_accum_dtype": "fp32"}, "cannot be looked at (stage 1)"),
         ({"ds__param_dtype": "fp16"}, "set it to 0 with ds.param_dtype fp16"),
         ({"ds__zero_stage": 0}, "choose 1, 2 or 3"),
-        ({"ds__tensor_parallel_size": 2}, "ds.tensor_parallel_size above 1 is not supported"),
-        ({"critic__freezing_steps": 5}, "there is no critic here"),
         (
             {"algo__advantage__is_correction_level": "seq", "algo__advantage__is_correction_mode": "clip"},
             "is_correction_mode clip is for ratios of tokens",

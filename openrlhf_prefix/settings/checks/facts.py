@@ -1,0 +1,103 @@
+"""What the rows of the tables read: every flag under its own name, and what follows from several of them."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from openrlhf_prefix.algorithm.imitation import IMITATION, needs_advantage
+from openrlhf_prefix.algorithm.presets import PRESETS
+from openrlhf_prefix.data.cuts import trains_whole
+from openrlhf_prefix.settings.derived import data_parallel_ranks, make_sampler, prefixed_rows
+
+
+class Facts:
+    """`a.train.batch_size` is that flag; the properties below are numbers that OpenRLHF or we make of several.
+
+    Example: 16 problems x 8 samples, one of them prefixed: a.group 8, a.prefixed 1, a.rows 128.
+    """
+
+    def __init__(self, args: Any) -> None:
+        self._args = args
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._args, name)
+
+    @property
+    def group(self) -> int:
+        """Rows of a group."""
+        return self.rollout.n_samples_per_prompt
+
+    @property
+    def prefixed(self) -> int:
+        """Rows of a group that start from a demonstration."""
+        return prefixed_rows(self._args)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a rollout step."""
+        return self.rollout.batch_size * self.group
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the actor."""
+        return self.actor.num_nodes * self.actor.num_gpus_per_node
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of the actor that train on rows of their own."""
+        return data_parallel_ranks(self._args)
+
+    @property
+    def unit(self) -> int:
+        """Rows that all ranks together take at least: an optimizer step must be a multiple."""
+        return self.ranks * (1 if self.train.dynamic_batch_enable else self.train.micro_batch_size)
+
+    @property
+    def engine_gpus(self) -> int:
+        """GPUs of all engines."""
+        return (self.vllm.num_engines or 0) * self.vllm.tensor_parallel_size
+
+    @property
+    def alone(self) -> bool:
+        """Every row is a whole demonstration: nothing is sampled."""
+        return self.hybrid.demonstration == "whole" and self.prefixed == self.group
+
+    @property
+    def trains_whole(self) -> bool:
+        """Demonstrations are trained to their end."""
+        return trains_whole(self._args)
+
+    @property
+    def imitates(self) -> bool:
+        """Demonstration tokens have a loss of their own that asks for no advantage."""
+        return not needs_advantage(self.hybrid.imitation)
+
+    @property
+    def imitations(self) -> str:
+        """Names of those, a plugin's as well."""
+        return ", ".join(name for name in IMITATION if not needs_advantage(name))
+
+    @property
+    def preset(self) -> Any:
+        """Row of the table of methods."""
+        return PRESETS[self.hybrid.preset]
+
+    @property
+    def gate(self) -> Any:
+        """Flags of the correction for sampled tokens."""
+        return self.algo.advantage
+
+    @property
+    def sampler_error(self) -> str:
+        """What the prefix sampler says against its flags; empty where nothing."""
+        try:
+            make_sampler(self._args, total_steps=1)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def in_environment(self, name: str) -> bool:
+        return name in os.environ
+
+
+Rule = tuple[Callable[[Facts], Any], str]

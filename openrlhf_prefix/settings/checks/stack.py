@@ -1,0 +1,27 @@
+"""What DeepSpeed, OpenRLHF's agents and the trackers do not do with these flags."""
+
+from openrlhf_prefix.settings.checks.facts import Rule
+from openrlhf_prefix.settings.config import FROM_ENVIRONMENT
+
+WANDB_KEY = "WANDB_API_KEY"
+
+TABLE: list[Rule] = [
+    (
+        lambda a: a.train.agent_func_path and a.prefixed,
+        "train.agent_func_path starts every row from its prompt: use --hybrid.preset rft, or leave the agent out",
+    ),
+    (lambda a: a.ds.zero_stage not in (1, 2, 3), "ds.zero_stage is {a.ds.zero_stage}: choose 1, 2 or 3"),
+    (
+        lambda a: a.ds.zero_stage < 3 and a.ds.grad_accum_dtype == "fp32",
+        "ds.grad_accum_dtype fp32 with ds.zero_stage {a.ds.zero_stage}: DeepSpeed 0.19.6 ignores it (stage 2), or "
+        "takes another optimizer, whose gradients cannot be looked at (stage 1): use ds.zero_stage 3, or leave it out",
+    ),
+    (
+        lambda a: a.prefix.gradient_every and a.prefixed and a.ds.param_dtype != "bf16",
+        "prefix.gradient_every measures on ZeRO's bf16 optimizers: set it to 0 with ds.param_dtype fp16",
+    ),
+    (
+        lambda a: a.logger.wandb.key == FROM_ENVIRONMENT and not a.in_environment(WANDB_KEY),
+        f"logger.wandb.key {FROM_ENVIRONMENT}: {WANDB_KEY} is not set; export it",
+    ),
+]
