@@ -150,7 +150,7 @@ def test_an_old_card_a_full_disk_and_a_missing_header_are_refused(place: Path, m
     gpus(place, compute="7.5", name="Tesla T4")
     monkeypatch.setattr(_Disk, "free", 9e9)
     monkeypatch.setattr(machine.sysconfig, "get_paths", lambda: {"include": str(place), "purelib": str(place)})
-    text = " ".join(machine.examine({}).refusals)
+    text = " ".join(machine.examine({"VENV": str(place / "venv")}).refusals)
     assert "Tesla T4: compute capability 8.0" in text
     assert "9 GB are free" in text and "14 are needed" in text
     assert f"not found: {place}/Python.h (Debian: python3-dev)" in text
