@@ -6,6 +6,7 @@ import re
 
 import pytest
 from conftest import run
+from documented import undocumented
 
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule
 
@@ -26,6 +27,13 @@ def test_every_step_is_measured_and_finite(trained):
         assert row["prefix/rows"] == 16  # one of eight rows in each of 16 groups
         assert row["actor_grad_norm"] > 0
         assert sum(value for key, value in row.items() if key.startswith("verifier/")) == 128
+
+
+def test_every_key_of_the_run_is_explained(trained):
+    lines = [json.loads(line) for line in (trained.folder / "metrics.jsonl").read_text().splitlines()]
+    keys = {key for line in lines for key in line}
+    assert {"eval_chains_pass1", "checkpoint/bytes", "actor_lr"} <= keys
+    assert not undocumented(keys)
 
 
 def test_the_window_follows_the_schedule_of_the_run(trained):
