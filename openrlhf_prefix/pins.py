@@ -4,7 +4,10 @@
 Standard library only, and importable as a file: setup.py runs it before the package is installed.
 """
 
+import importlib.metadata
+import re
 import sys
+from dataclasses import dataclass
 
 OPENRLHF = "0.11.2"
 VLLM = "0.29.0"
@@ -38,6 +41,7 @@ CORE = [
     "matplotlib>=3.8",
     "mpmath>=1.3",
     "numpy>=1.26",
+    "shtab>=1.7",
 ]
 
 _STACK = [
@@ -67,6 +71,33 @@ def requirements(stack: str) -> str:
 def overrides(stack: str) -> str:
     """Lines that drop NOT_AT_ONCE from whatever asks for them (`uv pip install --override`)."""
     return "".join(f"{name} ; sys_platform == 'never'\n" for name in NOT_AT_ONCE[stack])
+
+
+@dataclass(frozen=True)
+class Package:
+    """A pinned package as it is here."""
+
+    name: str
+    found: str | None  # its version, without a local part such as +cpu; None where it is not installed
+    pin: str
+
+    @property
+    def as_pinned(self) -> bool:
+        return self.found == self.pin
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.found or 'missing'}" + ("" if self.as_pinned else f" (pinned {self.pin})")
+
+
+def installed() -> list[Package]:
+    """The pinned packages of every stack, and of those of one stack the ones that are here."""
+    found = {
+        re.sub(r"[-_.]+", "-", distribution.name).lower(): distribution.version.partition("+")[0]
+        for distribution in importlib.metadata.distributions()
+        if distribution.name  # a folder left behind has none
+    }
+    pinned = COMPARED | {name: version for name, version in OF_ONE_STACK.items() if name in found}
+    return [Package(name, found.get(name), pin) for name, pin in pinned.items()]
 
 
 if __name__ == "__main__":

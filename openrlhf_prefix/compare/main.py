@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.compare.commands import Job, check_jobs, make_job
 from openrlhf_prefix.compare.plan import FINAL, Plan, read_plan
 from openrlhf_prefix.compare.plots import draw
@@ -81,13 +82,17 @@ def report(plan: Plan, results: Results, folder: Path) -> None:
         print(path)
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="openrlhf-prefix compare", allow_abbrev=False)
+def parser() -> Parser:
+    parser = parser_of("compare", "Methods x seeds, tuned alike, in one table; goes on where it was stopped.")
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the comparison")
     parser.add_argument("--folder", type=Path, help="where runs and results go (default: runs/<config>)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--report_only", action="store_true", help="table and pictures of what is there; run nothing")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     if options.jobs < 1:
         raise UserError(f"--jobs is {options.jobs}: give at least 1")
     return options

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.data.check import ERRORS, WARNINGS, Settings, Survey, survey, table
 from openrlhf_prefix.data.convert import convert
 from openrlhf_prefix.data.files import check_template
@@ -19,17 +20,17 @@ from openrlhf_prefix.reward import MathVerifier
 
 def main(argv: Sequence[str]) -> None:
     """Runs one of the three; ends with exit code 1 when a check found errors."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     options.run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="openrlhf-prefix data", allow_abbrev=False)
+def parser() -> Parser:
+    parser = parser_of("data", "Problems checked, converted, drawn.")
     verbs = parser.add_subparsers(required=True, metavar="{check,import,stats}")
 
-    check = verbs.add_parser("check", help="what is wrong with a set of problems", allow_abbrev=False)
+    check = _below(verbs, "check", "what is wrong with a set of problems")
     check.set_defaults(run=_check)
-    check.add_argument("file", help="JSONL, parquet, a `datasets` folder or hub name")
+    check.add_argument("file", metavar="FILE", help="JSONL, parquet, a `datasets` folder or hub name")
     check.add_argument("--eval", help="problems that must not be among those of FILE; checked as well")
     check.add_argument("--max_len", type=int, help="context in tokens (data.max_len of the run)")
     check.add_argument("--max_new_tokens", type=int, help="tokens of a response (rollout.max_new_tokens of the run)")
@@ -38,25 +39,29 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--no_verify", action="store_true", help="leave golds and demonstrations unread")
     check.add_argument("--show", type=int, default=10, help="findings of each kind that are named")
 
-    read = verbs.add_parser("import", help="convert a published layout to the row contract", allow_abbrev=False)
+    read = _below(verbs, "import", "convert a published layout to the row contract")
     read.set_defaults(run=_import)
     read.add_argument("format", metavar="FORMAT", help=", ".join(FORMATS))
     read.add_argument("source", metavar="IN", help="JSONL, parquet, a `datasets` folder or hub name")
     read.add_argument("target", metavar="OUT", type=Path, help=".jsonl file to write")
     read.add_argument("--skip_bad", action="store_true", help="leave unreadable rows out and count them")
 
-    draw = verbs.add_parser("stats", help="histograms of lengths and answers", allow_abbrev=False)
+    draw = _below(verbs, "stats", "histograms of lengths and answers")
     draw.set_defaults(run=_stats)
-    draw.add_argument("file")
+    draw.add_argument("file", metavar="FILE", help="JSONL, parquet, a `datasets` folder or hub name")
     draw.add_argument("target", metavar="OUT", type=Path, help=".png file to write")
 
     for verb in (check, draw):
         verb.add_argument("--model", help="HF folder or hub name: lengths in its tokens instead of characters")
         verb.add_argument("--split", default="train", help="of a `datasets` folder or hub name")
-        verb.add_argument("--input_key", default="prompt")
-        verb.add_argument("--label_key", default="answer")
-        verb.add_argument("--demonstrations_key", default="demonstrations")
+        verb.add_argument("--input_key", default="prompt", help="column of the problems")
+        verb.add_argument("--label_key", default="answer", help="column of the answers")
+        verb.add_argument("--demonstrations_key", default="demonstrations", help="column of the demonstrations")
     return parser
+
+
+def _below(verbs: Any, name: str, summary: str) -> Parser:
+    return verbs.add_parser(name, help=summary, description=summary)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -5,11 +5,11 @@
 Further flags are those of `train`. Exit code 1 where it does not fit.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.data.files import count, iterate
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.plan.architectures import Architecture, load
@@ -21,7 +21,7 @@ from openrlhf_prefix.settings.resolve import resolve
 
 def main(argv: Sequence[str]) -> None:
     """Prints the plan; SystemExit(1) where it does not fit."""
-    options, flags = _parse(argv)
+    options, flags = parser().parse_known_args(argv)
     args = resolve(flags, files=False).args
     nodes, gpus = options.nodes or args.actor.num_nodes, options.gpus_per_node or args.actor.num_gpus_per_node
     if args.train.colocate_all and (nodes, gpus) != (args.actor.num_nodes, args.actor.num_gpus_per_node):
@@ -53,14 +53,15 @@ def _advice(plan: Plan, args: SimpleNamespace, model: Architecture) -> list[str]
     return failures + (found or ["no flag mends it: take larger GPUs"])
 
 
-def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(prog="openrlhf-prefix plan", allow_abbrev=False)
+def parser() -> Parser:
+    """The options of this verb alone; the flags of `train` come beside them."""
+    parser = parser_of("plan", "Memory per GPU, steps and tokens of a run, and what to change where it does not fit.")
     parser.add_argument("--nodes", type=int, default=None, help="nodes of the cluster (default: the config's)")
     parser.add_argument("--gpus-per-node", type=int, default=None, help="GPUs of each (default: the config's)")
     parser.add_argument("--gpu-memory", type=float, default=80.0, help="GiB of a GPU")
     parser.add_argument("--model_config", default=None, help="config.json, for a model that is not here")
     parser.add_argument("--problems", type=int, default=None, help="problems of the data set, where it is not here")
-    return parser.parse_known_args(argv)
+    return parser
 
 
 def _header(args: SimpleNamespace, model: Architecture) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from openrlhf_prefix.algorithm.sampler import EVALUATION, request_seed
+from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.data.files import check_exists, check_template
 from openrlhf_prefix.data.problems import Problem, load_problems
 from openrlhf_prefix.errors import UserError
@@ -85,28 +86,32 @@ def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokeniz
     return [values[start : start + options.samples] for start in range(0, len(values), options.samples)]
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="openrlhf-prefix evaluate", allow_abbrev=False)
-    parser.add_argument("model", help="HF folder or hub name")
+def parser() -> Parser:
+    parser = parser_of("evaluate", "Accuracy of an HF folder on sets of problems, sampled by vLLM: avg@n and pass@k.")
+    parser.add_argument("model", metavar="MODEL", help="HF folder or hub name")
     parser.add_argument("datasets", nargs="+", metavar="DATASET", help="file of problems, as for training")
     parser.add_argument("--samples", type=int, default=4, help="responses to every problem")
     parser.add_argument("--k", nargs="+", type=int, help="of pass@k; at most --samples, which is the default")
     parser.add_argument("--max_samples", type=int, default=int(1e8), help="problems of every dataset, the first ones")
     parser.add_argument("--json", type=Path, help="file for the numbers, those of every problem among them")
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--max_new_tokens", type=int, default=64)
-    parser.add_argument("--max_len", type=int, default=128)
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the sampling")
+    parser.add_argument("--max_new_tokens", type=int, default=64, help="tokens of a response")
+    parser.add_argument("--max_len", type=int, default=128, help="tokens of prompt and response")
     parser.add_argument("--stop_strings", nargs="*", default=[], help="as --rollout.stop_strings of the run")
     parser.add_argument("--stop_token_ids", nargs="*", type=int, default=[], help="as --rollout.stop_token_ids")
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--tensor_parallel_size", type=int, default=1)
-    parser.add_argument("--gpu_memory_utilization", type=float, default=0.8)
-    parser.add_argument("--input_key", default="prompt")
-    parser.add_argument("--label_key", default="answer")
+    parser.add_argument("--seed", type=int, default=42, help="of the sampling")
+    parser.add_argument("--tensor_parallel_size", type=int, default=1, help="GPUs of an engine")
+    parser.add_argument("--gpu_memory_utilization", type=float, default=0.8, help="share of a GPU")
+    parser.add_argument("--input_key", default="prompt", help="column of the problems")
+    parser.add_argument("--label_key", default="answer", help="column of the answers")
     parser.add_argument("--fallback", choices=list(FALLBACKS), default="none", help="answer of a text without a box")
     parser.add_argument("--no_chat_template", action="store_true", help="send the prompt as it is")
     parser.add_argument("--input_template", help="data.input_template of the run, in place of the chat template")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     if options.samples < 1 or options.max_new_tokens < 1:
         raise UserError("--samples and --max_new_tokens are at least 1")
     options.k = options.k or [options.samples]

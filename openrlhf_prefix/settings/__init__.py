@@ -7,4 +7,7 @@ config        YAML and argparse as one list             resolve        all of it
 derived       what follows from checked flags           plugins        methods from a file of the user's
 checks/       what cannot hold together                 model          the model that the flags name
 upstream_flags  what each flag of OpenRLHF is worth      renamed        its earlier names, answered with today's
+reference     every flag as data: default, meaning, what moves it; of it are made
+help          `--help`, all or a group                  flag_docs      docs/flags.md
+schema        configs/schema.json                       upstream_words meanings that OpenRLHF's help leaves out
 """

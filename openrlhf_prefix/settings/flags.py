@@ -39,6 +39,7 @@ RESCUES = ("none", "replace", "buffer")
 ON_ERROR = ("mask", "zero", "raise")
 LONG_PROMPTS = ("refuse", "drop")
 LONG_DEMONSTRATIONS = ("refuse", "drop", "truncate")
+OF_PREFIX = ("prefixed_per_group", "keep", "controller", "span")  # fields of a preset; the others are of hybrid
 MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for our own verifier
 
 
@@ -59,59 +60,73 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("hybrid", "the method and its loss")
     add = group.add_argument
     add("--hybrid.preset", choices=list(PRESETS), default="prefix_rft", help="row of the table of methods")
-    add("--hybrid.estimator", choices=ESTIMATORS, default=None, help="group advantage (default: the preset's)")
-    add("--hybrid.baseline", choices=BASELINES, default=None, help="rows that form the baseline (default: preset)")
-    add("--hybrid.sampled", choices=SAMPLED, default=None, help="weight of sampled rows: advantage, or SRFT's")
-    add("--hybrid.divisor", choices=DIVISORS, default=None, help="divisor of the loss (default: the preset's)")
+    add("--hybrid.estimator", choices=ESTIMATORS, help="group advantage; the two with _prefix are the authors' code")
     add(
-        "--hybrid.demonstration",
-        choices=DEMONSTRATIONS,
-        default=None,
-        help="rows start from a prefix, or are the whole",
+        "--hybrid.baseline", choices=BASELINES, help="rows that form the baseline: all, or plain ones without a prefix"
     )
-    add("--hybrid.imitation", choices=[POLICY, *IMITATION], default=None, help="what demonstration tokens train with")
-    add("--hybrid.imitation_coef", type=float, default=None, help="weight of that term at the first step")
-    add("--hybrid.imitation_end", type=float, default=None, help="weight at imitation_steps, by a cosine")
-    add("--hybrid.imitation_steps", type=int, default=None, help="steps until then (default: the steps of the run)")
-    add("--hybrid.imitation_mean", choices=MEANS, default=None, help="one divisor for both terms, or each its own")
-    add("--hybrid.convex", type=boolean, default=None, help="the policy's term has 1 - imitation weight")
-    add("--hybrid.clip", type=boolean, default=None, help="PPO-clip at all (default: the preset's)")
-    add("--hybrid.clip_prefix", type=boolean, default=None, help="PPO-clip on prefix tokens too (default: preset)")
-    add("--hybrid.rescue", choices=RESCUES, default=None, help="what becomes of groups with too few right samples")
+    add("--hybrid.sampled", choices=SAMPLED, help="what sampled tokens are weighted with; likelihood is SRFT's")
+    add("--hybrid.divisor", choices=DIVISORS, help="of the loss; constant: rows x budget, as in Dr. GRPO")
+    add("--hybrid.demonstration", choices=DEMONSTRATIONS, help="rows start from a prefix of it, or are the whole")
+    add("--hybrid.imitation", choices=[POLICY, *IMITATION], help="what demonstration tokens train with")
+    add("--hybrid.imitation_coef", type=float, help="weight of that term at the first step")
+    add("--hybrid.imitation_end", type=float, help="weight at imitation_steps, by a cosine")
+    add("--hybrid.imitation_steps", type=int, help="steps until then; not set: those of the run")
+    add("--hybrid.imitation_mean", choices=MEANS, help="one divisor with the policy's term, or each its own tokens")
+    add("--hybrid.convex", type=boolean, help="the policy's term has 1 - the imitation term's weight")
+    add("--hybrid.clip", type=boolean, help="PPO-clip at all")
+    add("--hybrid.clip_prefix", type=boolean, help="PPO-clip on prefix tokens too")
+    add(
+        "--hybrid.rescue",
+        choices=RESCUES,
+        help="of groups with at most hybrid.gate right samples: a demonstration takes their place (replace), or waits "
+        "for a supervised step (buffer)",
+    )
     add("--hybrid.gate", type=int, default=0, help="right samples up to which a group is one of them")
-    add("--hybrid.plugin", default=None, help="Python file that adds rows of your own to the tables of methods")
+    add("--hybrid.plugin", help="Python file that adds rows of your own to the tables of methods")
 
     group = parser.add_argument_group("supervised stage", "steps on whole demonstrations before the first rollout")
     add = group.add_argument
-    add("--hybrid.sft_steps", type=int, default=None, help="how many; -1: half of the run (default: the preset's)")
-    add("--hybrid.sft_lr", type=float, default=None, help="their learning rate (default: actor.adam.lr)")
+    add("--hybrid.sft_steps", type=int, help="how many; -1: half of the run")
+    add("--hybrid.sft_lr", type=float, help="their learning rate; not set: actor.adam.lr")
     add("--hybrid.sft_validate", type=int, default=0, help="end at the first rise of a loss measured every so many")
 
 
 def _add_prefix(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("prefix", "which rows start from a demonstration, and how much of it they get")
     add = group.add_argument
-    add("--prefix.prefixed_per_group", type=int, default=None, help="prefixed rows of a group (default: the preset's)")
-    add("--prefix.keep", type=float, default=None, help="share of prefix tokens that train (default: the preset's)")
-    add("--prefix.scope", choices=SCOPES, default="batch", help="over what the prefix tokens are ranked by entropy")
+    add("--prefix.prefixed_per_group", type=int, help="rows of a group that start from a demonstration; -1: all")
+    add("--prefix.keep", type=float, help="share of the prefix tokens that train, the most uncertain ones")
+    add(
+        "--prefix.scope", choices=SCOPES, default="batch", help="what they are ranked over: rollout batch, or each row"
+    )
     add("--prefix.low_start", type=float, default=0.95, help="lower bound of the prefix ratio at the first step")
     add("--prefix.low_end", type=float, default=0.05, help="lower bound of the prefix ratio at total_steps")
     add("--prefix.high", type=float, default=0.95, help="upper bound of the prefix ratio")
     add("--prefix.shape", choices=list(SHAPES), default="cosine", help="how the lower bound moves")
-    add("--prefix.total_steps", type=int, default=None, help="steps until low_end (default: prefix.span of the run)")
-    add("--prefix.span", type=float, default=None, help="share of the run until low_end (default: the preset's)")
-    add("--prefix.controller", choices=list(CONTROLLERS), default=None, help="what decides on the length of a prefix")
+    add("--prefix.total_steps", type=int, help="steps until low_end; not set: prefix.span of the run")
+    add("--prefix.span", type=float, help="share of the run until low_end")
+    add("--prefix.controller", choices=list(CONTROLLERS), help="what decides on the length of a prefix")
     add("--prefix.stages", type=float, nargs="*", default=[0.5, 0.25], help="staged: shares, one after the other")
     add("--prefix.chunks", type=int, default=5, help="binomial: parts of a demonstration")
     add("--prefix.target", type=float, default=0.4, help="adaptive: mean reward below which a problem is given more")
     add("--prefix.plain", type=float, default=0.1, help="adaptive: share of the visits without a prefix")
     add("--prefix.min_tokens", type=int, default=1, help="tokens that a prefix has at the least")
     add("--prefix.demonstrations_key", default="demonstrations", help="column that holds the demonstrations")
-    add("--prefix.demonstration_fraction", type=float, default=1.0, help="share of problems that keep demonstrations")
+    add(
+        "--prefix.demonstration_fraction",
+        type=float,
+        default=1.0,
+        help="share of the problems that keep their demonstrations; smaller ones lie within larger ones",
+    )
     add("--prefix.stop_before_answer", type=boolean, default=True, help="no prefix reaches the answer (its last box)")
-    add("--prefix.long_demonstrations", choices=LONG_DEMONSTRATIONS, default="refuse", help="those above the budget")
+    add(
+        "--prefix.long_demonstrations",
+        choices=LONG_DEMONSTRATIONS,
+        default="refuse",
+        help="those above rollout.max_new_tokens; truncate is for prefixes only",
+    )
     add("--prefix.in_kl", type=boolean, default=False, help="KL loss on prefix tokens too, which nobody sampled")
-    add("--prefix.in_entropy", type=boolean, default=None, help="entropy bonus on prefix tokens too (default: false)")
+    add("--prefix.in_entropy", type=boolean, help="entropy bonus on prefix tokens too")
     add(
         "--prefix.gradient_every",
         type=int,
@@ -130,19 +145,21 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model", "the config that trainer, engines and export share")
     add = group.add_argument
-    add("--model.rope_theta", type=float, default=None, help="in place of the model's own, in the export too")
-    add("--model.max_position_embeddings", type=int, default=None, help="in place of the model's own")
+    add("--model.rope_theta", type=float, help="in place of the model's own, in the export too")
+    add("--model.max_position_embeddings", type=int, help="in place of the model's own")
     add(
         "--model.trust_remote_code",
         action="store_true",
         default=False,
-        help="run Python code that comes with a model",
+        help="run Python code that comes with a model, which is refused without it",
     )
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data", "beside OpenRLHF's own data flags")
-    group.add_argument("--data.long_prompts", choices=LONG_PROMPTS, default="refuse", help="those above the context")
+    group.add_argument(
+        "--data.long_prompts", choices=LONG_PROMPTS, default="refuse", help="with no room left in data.max_len"
+    )
 
     group = parser.add_argument_group("rollout", "beside OpenRLHF's own rollout flags")
     add = group.add_argument
@@ -181,7 +198,7 @@ def _add_reward(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run", "the run folder and what is shown")
     add = group.add_argument
-    add("--run.dir", default=None, help="run folder (default: runs/<config>-<preset>-<time>)")
+    add("--run.dir", help="run folder")
     add("--run.rollout_groups", type=int, default=4, help="groups a step that rollouts.jsonl keeps; -1 keeps all")
     add("--run.wait_seconds", type=float, default=120.0, help="deadline of nodes and GPUs before a model loads")
     add("--run.phase_seconds", type=float, default=3600.0, help="deadline of an answer of a rank or an engine")
@@ -190,8 +207,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("ckpt", "beside OpenRLHF's own checkpoint flags")
     add = group.add_argument
-    add("--ckpt.time_limit", type=float, default=None, help="seconds that the job has, from the start of this command")
+    add("--ckpt.time_limit", type=float, help="seconds that the job has, from the start of this command")
     add("--ckpt.save_before", type=float, default=300.0, help="of them, seconds kept for a last save; exit code 75")
+
+
+def flag_of(field: str) -> str:
+    """The flag whose default a field of a preset is."""
+    return f"{'prefix' if field in OF_PREFIX else 'hybrid'}.{field}"
 
 
 def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
@@ -205,24 +227,7 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
     """
     preset = PRESETS[str(explicit.get("hybrid.preset", "prefix_rft"))]
     values: dict[str, object] = {
-        "hybrid.estimator": preset.estimator,
-        "hybrid.baseline": preset.baseline,
-        "hybrid.sampled": preset.sampled,
-        "hybrid.divisor": preset.divisor,
-        "hybrid.clip_prefix": preset.clip_prefix,
-        "hybrid.clip": preset.clip,
-        "hybrid.demonstration": preset.demonstration,
-        "hybrid.imitation": preset.imitation,
-        "hybrid.imitation_coef": preset.imitation_coef,
-        "hybrid.imitation_end": preset.imitation_end,
-        "hybrid.imitation_mean": preset.imitation_mean,
-        "hybrid.convex": preset.convex,
-        "hybrid.rescue": preset.rescue,
-        "hybrid.sft_steps": preset.sft_steps,
-        "prefix.controller": preset.controller,
-        "prefix.span": preset.span,
-        "prefix.prefixed_per_group": preset.prefixed_per_group,
-        "prefix.keep": preset.keep,
+        **{flag_of(name): value for name, value in vars(preset).items() if name not in ("source", "samples")},
         "prefix.in_entropy": False,
         **COMPAT[str(explicit.get("prefix.compat", "paper"))],
     }

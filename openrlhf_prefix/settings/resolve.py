@@ -24,6 +24,19 @@ DEFAULTS = {
     "rollout.n_samples_per_prompt": 8,
     "ds.zero_stage": 3,
 }
+# Flag -> its default, in place of which it gets a folder of the run's.
+PLACES = {
+    "ckpt.path": ("./ckpt/checkpoints_ppo_ray", "checkpoints"),
+    "ckpt.output_dir": ("./ckpt", "export"),
+    "logger.tensorboard_dir": (None, "tensorboard"),
+}
+# What `_fill` gives to those that are not set, in words.
+FILLED = {
+    "vllm.num_engines": "with train.colocate_all, those that fill the actor's GPUs",
+    "reward.remote_url": f"{flags.MATH_VERIFY}, unless there is a reward model or an agent",
+    "run.dir": "runs/<config>-<preset>-<time>",
+    **{flag: f"<run.dir>/{place}" for flag, (_, place) in PLACES.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,13 @@ def resolve(argv: Sequence[str], files: bool = True) -> Resolved:
     """Checks a `train` command line, with the files it names unless `files` is off. UserError has cause and mend."""
     file = _config_file(_config_path(argv))
     renamed.refuse_old({**file, **renamed.written_in(argv)})
-    command_line = config.read_argv(_parser(), argv)
+    command_line = config.read_argv(build_parser(), argv)
     control = {name: command_line.pop(name, None) for name in CONTROL}
     given = {**file, **command_line}
     explicit = {name: value for name, value in given.items() if value is not None}  # null: as if it were not there
     plugins.load(plugins.named_in(explicit))
-    config.check_names(given, _parser())  # before the preset's defaults can fail on a consequence of a misspelling
+    # Before the preset's defaults can fail on a consequence of a misspelling.
+    config.check_names(given, build_parser())
     flat, notes = _settled(explicit, control["config"])
     args = upstream_cli.check(flat)
     checks.check_flags(args)
@@ -56,7 +70,7 @@ def resolve(argv: Sequence[str], files: bool = True) -> Resolved:
 def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
     """Nested flags after all checks that need no file, from settings alone: for runs without a command line."""
     plugins.load(plugins.named_in(settings))
-    flat = config.parse(_parser(), {**DEFAULTS, **flags.preset_values(settings), **settings})
+    flat = config.parse(build_parser(), {**DEFAULTS, **flags.preset_values(settings), **settings})
     args = upstream_cli.check({name: value for name, value in flat.items() if name not in CONTROL})
     checks.check_flags(args)
     return args
@@ -65,7 +79,7 @@ def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
 def _settled(explicit: dict[str, Any], config_path: str | None) -> tuple[dict[str, Any], list[str]]:
     """Values of all flags, typed, after OpenRLHF's flags that are refused here; and the notes about those given."""
     sizes, notes = flags.preset_sizes(explicit, DEFAULTS)
-    parser = _parser()
+    parser = build_parser()
     settings = {**DEFAULTS, **flags.preset_values(explicit | sizes), **explicit, **sizes}
     flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
     upstream = upstream_cli.build_parser()
@@ -80,19 +94,14 @@ def _settled(explicit: dict[str, Any], config_path: str | None) -> tuple[dict[st
     return flat, [*notes, *flags.unnamed_estimator(explicit, flat), *upstream_flags.notes(explicit, changed, actions)]
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """OpenRLHF's flags, then groups of ours, with the choices of plugins that are loaded."""
     parser = upstream_cli.build_parser()
     flags.add_flags(parser)
-    parser.add_argument("--config", default=None, help="YAML file of flags")
-    parser.add_argument("--dry_run", action="store_true", default=False, help="check, print, save the flags; stop")
+    group = parser.add_argument_group("command line", "not in a file")
+    group.add_argument("--config", default=None, help="YAML file of flags, by their names, nested or dotted")
+    group.add_argument("--dry_run", action="store_true", default=False, help="check, print, save the flags; stop")
     return parser
-
-
-def help_text() -> str:
-    """Every flag, OpenRLHF's and ours."""
-    parser = _parser()
-    parser.prog = "openrlhf-prefix train"
-    return parser.format_help()
 
 
 def _config_path(argv: Sequence[str]) -> str | None:
@@ -121,11 +130,7 @@ def _fill(flat: dict[str, Any], config_path: str | None) -> None:
     name = f"{stem}-{flat['hybrid.preset']}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = Path(flat["run.dir"] or Path("runs") / name).expanduser().absolute()
     flat["run.dir"] = str(run_dir)
-    for flag, default, place in (
-        ("ckpt.path", "./ckpt/checkpoints_ppo_ray", "checkpoints"),
-        ("ckpt.output_dir", "./ckpt", "export"),
-        ("logger.tensorboard_dir", None, "tensorboard"),
-    ):
+    for flag, (default, place) in PLACES.items():
         if flat[flag] == default:
             flat[flag] = str(run_dir / place)
     if flat["train.colocate_all"] and flat["vllm.num_engines"] is None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from openrlhf_prefix.algorithm.presets import PRESETS
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)\s]*)\)")
@@ -37,3 +39,9 @@ def test_a_link_to_nothing_is_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# One `flag`, two\n[a](gone.md) [b](#one-flag-two) [c](page.md#two) [d](https://x.org/y.md)\n")
     assert broken_links(page) == ["gone.md", "page.md#two"]
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_every_preset_has_a_row_on_the_page_of_methods(preset):
+    (page,) = (ROOT / "docs").glob("*methods*.md")
+    assert any(line.startswith(f"| `{preset}` |") for line in page.read_text().splitlines())

@@ -6,7 +6,6 @@ Starts the same actors and engines as a training run, with the user's placement,
 rather than at what was asked for. Nothing is trained and nothing is written but the run folder's logs.
 """
 
-import importlib.metadata
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,9 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 from openrlhf_prefix import pins
+from openrlhf_prefix.arguments import Parser, parser_of
+from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.runtime.audit.findings import OK, WRONG, Examined, Finding
 
 BOMB = r"\boxed{(10^9)!}"  # no literal factorial: that would be refused before it reaches a worker
+
+
+def parser() -> Parser:
+    """It has no options of its own, beside the flags of `train`."""
+    return parser_of("doctor", "Are the numbers of this machine right, with these flags? Trains nothing.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -27,6 +33,8 @@ def main(argv: Sequence[str]) -> None:
     # Here rather than in /tmp: on a cluster every node has to see it.
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=".") as folder, ThreadPoolExecutor() as beside:
         resolved = resolve([*argv, "--run.dir", folder])
+        if resolved.dry_run:
+            raise UserError("doctor starts the stack: leave --dry_run out; train --dry_run checks the flags alone")
         verified = beside.submit(verifier)
         findings = [versions(), *examine(resolved.args), verified.result()]
     print(report(findings))
@@ -37,13 +45,10 @@ def main(argv: Sequence[str]) -> None:
 
 def versions() -> Finding:
     """Installed packages against the pins."""
-    installed = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
-    pinned = pins.COMPARED | {name: version for name, version in pins.OF_ONE_STACK.items() if name in installed}
-    found = {name: importlib.metadata.version(name).partition("+")[0] for name in pinned}
-    different = [f"{name} {found[name]} (pinned {pinned[name]})" for name in pinned if found[name] != pinned[name]]
-    if different:
+    packages = pins.installed()
+    if different := [str(package) for package in packages if not package.as_pinned]:
         return Finding("versions", WRONG, ", ".join(different), "bash scripts/setup.sh installs the pinned ones")
-    return Finding("versions", OK, ", ".join(f"{name} {version}" for name, version in found.items()))
+    return Finding("versions", OK, ", ".join(map(str, packages)))
 
 
 def verifier() -> Finding:

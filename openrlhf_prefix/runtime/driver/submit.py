@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import openrlhf_prefix
+from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings import config
 from openrlhf_prefix.settings.resolve import resolve
@@ -31,11 +32,24 @@ AGENT_SECONDS = 120  # a head answers before its agent takes jobs
 LOST_SECONDS = 300  # without a word from the cluster
 
 
+def parser() -> Parser:
+    """It has no options of its own, beside the flags of `train`."""
+    text = "A training as a job of a Ray cluster: its log is followed, its exit code returned. Environment: "
+    return parser_of(
+        "submit",
+        f"{text}{ADDRESS}, the dashboard's http://HEAD:8265; {PASSED}, names of variables to pass on; {PYTHON}, the "
+        f"cluster's Python; {STOP}, seconds that a stopped job has to save (120).",
+    )
+
+
 def main(argv: Sequence[str]) -> None:
-    """Submits, follows, and exits with the job's code."""
+    """Submits, follows, and exits with the job's code; --dry_run sends nothing."""
     resolved = resolve(argv)
     if resolved.flat["logger.wandb.key"] not in (None, "", config.FROM_ENVIRONMENT):
         raise UserError("a W&B key in a job's flags can be read by others: give --logger.wandb.key env")
+    if resolved.dry_run:
+        print(f"{config.dump(resolved.flat)}# dry run: the flags are valid, nothing was sent")
+        return
     if ADDRESS not in os.environ:
         raise UserError(f"{ADDRESS} is not set: give the address of the cluster's dashboard, http://HEAD:8265")
     with tempfile.TemporaryDirectory() as folder:

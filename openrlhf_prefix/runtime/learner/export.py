@@ -28,7 +28,6 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-from transformers.utils.logging import disable_progress_bar
 
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.kinds import is_checkpoint, refuse_export_as_checkpoint
@@ -242,18 +241,3 @@ def find(source: Path) -> tuple[Path, dict[str, Any]]:
         if choice.checkpoint:
             return choice.checkpoint.path, choice.checkpoint.facts
     raise UserError(f"{source} holds no complete checkpoint: give one, or the folder of a run that saved one")
-
-
-def main(argv: Sequence[str]) -> None:
-    """export CHECKPOINT OUT [--adapter]."""
-    names = [word for word in argv if word != "--adapter"]
-    if len(names) != 2 or any(name.startswith("-") for name in names):
-        raise UserError(
-            "usage: openrlhf-prefix export CHECKPOINT OUT [--adapter] (a checkpoint or a run folder; a new folder)"
-        )
-    source, out = (Path(name).expanduser().absolute() for name in names)
-    if not source.is_dir():
-        raise UserError(f"there is no folder {names[0]!r} here ({Path.cwd()}): give a checkpoint or a run folder")
-    os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed would look for one, and say so
-    disable_progress_bar()
-    print(f"exported {export(source, out, len(names) < len(argv))} to {out}")

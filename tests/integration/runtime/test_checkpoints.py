@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import RunStopped, UserError
-from openrlhf_prefix.runtime.learner import export
+from openrlhf_prefix.runtime.learner import export_command
 from openrlhf_prefix.runtime.weights.check import trainer_fingerprints
 
 LAYOUTS = [(ranks, stage, tied, 0) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
@@ -83,7 +83,7 @@ def test_the_export_of_a_checkpoint_is_that_of_the_run(
 ) -> None:
     """File by file and byte by byte, made without any rank; the newest is taken where a run is named."""
     run = run_of(runs, ranks, stage, tied, rank)
-    export.main([str(run), str(tmp_path / "out")])
+    export_command.main([str(run), str(tmp_path / "out")])
     ours, theirs = (
         {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path / "out", run / "export")
     )
@@ -114,7 +114,7 @@ def test_an_export_holds_the_tensors_of_its_source_and_loads(
 @pytest.mark.parametrize("layout", LAYOUTS[-2:])
 def test_an_adapter_on_top_of_its_source_is_the_merged_export(runs: Path, tmp_path: Path, layout: tuple) -> None:
     """PEFT merges in fp32 here; the export is that, rounded to bf16."""
-    export.main([str(run_of(runs, *layout)), str(tmp_path / "adapter"), "--adapter"])
+    export_command.main([str(run_of(runs, *layout)), str(tmp_path / "adapter"), "--adapter"])
     source = AutoModelForCausalLM.from_pretrained(runs / f"tied_{layout[2]}", dtype=torch.bfloat16)
     theirs = PeftModel.from_pretrained(source.float(), tmp_path / "adapter").merge_and_unload().state_dict()
     ours = AutoModelForCausalLM.from_pretrained(run_of(runs, *layout) / "export").state_dict()
@@ -130,7 +130,7 @@ def test_an_adapter_on_top_of_its_source_is_the_merged_export(runs: Path, tmp_pa
 
 def test_what_has_no_adapter_is_not_exported_as_one(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not trained with LoRA \(ds.lora.rank is 0\): leave --adapter out"):
-        export.main([str(run_of(runs, *LAYOUTS[0])), str(tmp_path / "adapter"), "--adapter"])
+        export_command.main([str(run_of(runs, *LAYOUTS[0])), str(tmp_path / "adapter"), "--adapter"])
     assert not any(tmp_path.iterdir())
 
 
@@ -192,17 +192,17 @@ def test_a_damaged_checkpoint_is_not_exported(runs: Path, tmp_path: Path) -> Non
     copy = shutil.copytree(runs / NEWEST, tmp_path / "global_step2")
     damage(copy / "rank_1.pt", "one bit")
     with pytest.raises(UserError, match=r"is damaged: rank_1\.pt does not hold"):
-        export.main([str(copy), str(tmp_path / "out")])
+        export_command.main([str(copy), str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
 
 def test_exports_and_checkpoints_are_not_taken_for_each_other(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is an export"):
-        export.main([str(runs / "run_1_3_True_0" / "export"), str(tmp_path / "out")])
+        export_command.main([str(runs / "run_1_3_True_0" / "export"), str(tmp_path / "out")])
     with pytest.raises(UserError, match="exists already"):
-        export.main([str(runs / NEWEST), str(tmp_path)])
+        export_command.main([str(runs / NEWEST), str(tmp_path)])
     with pytest.raises(UserError, match="holds no complete checkpoint"):
-        export.main([str(tmp_path), str(tmp_path / "out")])
+        export_command.main([str(tmp_path), str(tmp_path / "out")])
 
 
 def nonfinite_steps(folder: Path) -> None:

@@ -7,7 +7,6 @@ openrlhf-prefix exactness --upstream --cut_short          and a last optimizer s
 difference = |change - reference| / |reference|           (L2 over all parameters)
 """
 
-import argparse
 import os
 import socket
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.runtime.audit.exactness.batch import (
     STEP_ROWS,
     Terms,
@@ -36,12 +36,16 @@ TOLERANCE = 1e-5
 Case = tuple[Layout, Terms]
 
 
-def main(argv: Sequence[str]) -> None:
-    """The `exactness` verb; SystemExit(1) where our loop misses the tolerance."""
-    parser = argparse.ArgumentParser(prog="openrlhf-prefix exactness", allow_abbrev=False)
+def parser() -> Parser:
+    parser = parser_of("exactness", "Every layout of an optimizer step against a reference, on rows made up for it.")
     parser.add_argument("--upstream", action="store_true", help="OpenRLHF's own training loop, on whole steps")
     parser.add_argument("--cut_short", action="store_true", help="with --upstream: a last step of half the rows too")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """The `exactness` verb; SystemExit(1) where our loop misses the tolerance."""
+    options = parser().parse_args(argv)
     rows = STEP_ROWS if options.upstream and not options.cut_short else None
     found = measure(all_layouts(), upstream=options.upstream, rows=rows)
     print(table(found))

@@ -1,0 +1,31 @@
+"""The `train` verb: the flags are checked here; what they start is imported once they are right."""
+
+from collections.abc import Sequence
+
+from openrlhf_prefix.arguments import Parser, parser_of
+from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.settings import config
+from openrlhf_prefix.settings.resolve import resolve
+
+
+def parser() -> Parser:
+    """It has no options of its own: they are the flags."""
+    return parser_of("train", "Train, evaluate and export, alone or against the cluster at RAY_ADDRESS.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """A run; with --dry_run its flags, checked, shown and saved."""
+    resolved = resolve(argv)
+    for note in resolved.notes:
+        print(f"# {note}", flush=True)
+    if not resolved.dry_run:
+        from openrlhf_prefix.runtime.driver import launch
+
+        launch.train(resolved)
+        return
+    folder = RunFolder(resolved.args.run.dir)
+    folder.claim(resume=resolved.args.ckpt.load_enable)
+    text = config.dump(resolved.flat)
+    print(text, end="")
+    place = "not saved: the folder holds a run" if folder.used() else f"saved in {folder.write_config(text)}"
+    print(f"# dry run: the flags are valid, {place}")
