@@ -72,7 +72,7 @@ def check(words: list[str]) -> None:
 
 def parse(name: str, argv: list[str]) -> None:
     """What the verb does with its arguments before it does anything."""
-    if name == "--version":
+    if name in ("--version", "--help"):
         return
     if name not in VERBS:
         raise UserError(f"unknown verb {name}")
