@@ -63,9 +63,9 @@ FAULTS = [
     Fault(
         "selection per micro-batch",
         "runtime/controller/experience_maker.py",
-        "kept = select_prefix_tokens(padded(self._entropies), padded(prefix_masks), flags.keep, flags.scope)",
+        "kept = select_prefix_tokens(padded(entropies), padded(prefix_masks), flags.keep, flags.scope)",
         "kept = torch.cat([select_prefix_tokens(padded([e]), padded([m]), flags.keep) "
-        "for e, m in zip(self._entropies, prefix_masks, strict=True)])",
+        "for e, m in zip(entropies, prefix_masks, strict=True)])",
         "tests/integration/runtime/test_experience_maker.py::test_the_split_into_forward_batches_changes_nothing",
     ),
     Fault(

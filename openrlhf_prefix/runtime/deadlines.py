@@ -1,6 +1,6 @@
 """No wait without a deadline: a hang ends in a line that says what was waited for, and who did not answer.
 
-OpenRLHF calls ray.get without a time-out everywhere. In its modules below, and in ours, the name `ray` becomes a
+OpenRLHF calls ray.get without a time-out everywhere. In each of its modules, and in ours, the name `ray` becomes a
 stand-in whose `get` waits for --run.phase_seconds at the most and then raises RunStopped with the calling function
 (the phase) and the places of the missing answers in the list (the ranks or engines). All else of `ray` is passed on.
 
@@ -8,10 +8,10 @@ The driver waits for the controller as long as that shows signs of life: wheneve
 it tells the board (driver/progress.py) for what.
 """
 
-import importlib
 import os
 import sys
 import time
+from types import ModuleType
 from typing import Any
 
 from openrlhf_prefix.errors import RunStopped
@@ -20,21 +20,7 @@ VARIABLE = "OPENRLHF_PREFIX_PHASE_SECONDS"
 DEFAULT_SECONDS = 3600.0
 LOOK_SECONDS = 10.0  # between two looks at the board
 DRIVER = "openrlhf.cli.train_ppo_ray"
-MODULES = (
-    DRIVER,
-    "openrlhf.trainer.ppo_trainer",
-    "openrlhf.trainer.ppo_utils.experience_maker",
-    "openrlhf.trainer.ppo_utils.samples_generator",
-    "openrlhf.trainer.ray.launcher",
-    "openrlhf.trainer.ray.ppo_actor",
-    "openrlhf.trainer.ray.vllm_engine",
-    "openrlhf_prefix.runtime.audit.doctor_controller",
-    "openrlhf_prefix.runtime.controller.engines",
-    "openrlhf_prefix.runtime.controller.resumable",
-    "openrlhf_prefix.runtime.controller.stopping",
-    "openrlhf_prefix.runtime.controller.supervised",
-    "openrlhf_prefix.runtime.controller.trainer",
-)
+PACKAGES = ("openrlhf", "openrlhf_prefix")
 
 
 class RayWithDeadlines:
@@ -101,6 +87,18 @@ def phase_seconds() -> float:
 def install(board: Any = None) -> None:
     """Puts the stand-in into the modules that this process has loaded; the driver and the controller give a board."""
     seconds = phase_seconds()
-    for name in MODULES:
-        if name in sys.modules:
-            importlib.import_module(name).ray = RayWithDeadlines(seconds, board, driver=name == DRIVER)
+    for name, module in waiting_modules().items():
+        module.ray = RayWithDeadlines(seconds, board, driver=name == DRIVER)
+
+
+def waiting_modules() -> dict[str, ModuleType]:
+    """Loaded modules of OpenRLHF and of ours in which `ray` is Ray, or a stand-in of an earlier install();
+    in the package openrlhf.trainer it is a package of OpenRLHF's own."""
+    import ray
+
+    return {
+        name: module
+        for name, module in sorted(sys.modules.items())
+        if name.partition(".")[0] in PACKAGES
+        and (vars(module).get("ray") is ray or isinstance(vars(module).get("ray"), RayWithDeadlines))
+    }

@@ -1,6 +1,6 @@
 """Every place where an upstream class is replaced by ours. Nothing else in the package reaches into upstream.
 
-SEAMS           what the code relies on; tests/contract checks each against the installed version
+SEAMS           what the code relies on; tests/contract checks each, its signature too, against the installed version
                 (driver/wiring.py replaces the names that OpenRLHF's train() looks up)
 replaced()      in a worker: a name that an upstream constructor looks up while it runs
 undecorated()   the plain class behind an @ray.remote one, which Ray does not let one subclass
@@ -34,13 +34,14 @@ SEAMS = [
     Seam("openrlhf.trainer.ppo_utils.samples_generator", "SamplesGenerator._generate_vllm", "extended"),
     Seam("openrlhf.trainer.ppo_utils.samples_generator", "ray", "replaced in its loop: dead engines are replaced"),
     Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker._flatten_results", "extended"),
-    Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.compute_advantages_and_returns", "own"),
+    Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.make_experience", "used: forwards"),
+    Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.split_rollout_samples", "used"),
     Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.get_cumulative_returns", "used"),
     Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", "replaced inside PolicyModelActor's set-up"),
     Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer.ppo_train", "replaced: exact accumulation, hybrid loss"),
     Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.broadcast_to_vllm", "extended: checks that it arrived"),
-    Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer._compute_rollout_stats", "replaced: ours know prefixes"),
-    Seam("openrlhf.trainer.ppo_trainer", "balance_experiences", "left out: rows come dealt out already"),
+    Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.train_step", "replaced: rows come dealt out, with metrics"),
+    Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.ppo_train", "extended: settings of the step"),
     Seam("openrlhf.trainer.ppo_utils.experience", "make_experience_batch", "collates a micro-batch"),
     Seam("openrlhf.utils.seqlen_balancing", "get_seqlen_balanced_partitions", "splits rows by length"),
     Seam("openrlhf.utils.seqlen_balancing", "get_minimum_num_micro_batch_size", "dynamic micro-batches"),

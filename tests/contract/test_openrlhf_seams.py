@@ -1,9 +1,12 @@
 """The installed stack still has what the runtime relies on. A failure names the seam that moved."""
 
+import contextlib
 import importlib.metadata
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +26,89 @@ def on_this_platform():
 @pytest.mark.parametrize("seam", seams.SEAMS, ids=lambda seam: f"{seam.module}:{seam.name}")
 def test_every_seam_exists(seam):
     assert seams.look_up(seam) is not None, seam.why
+
+
+RAYS_OWN = "_ray_trace_ctx"  # a parameter that Ray adds to the methods of actors
+SIGNATURES = Path(__file__).with_name("signatures.txt")
+
+
+def taken(found: object) -> str | None:
+    """Parameters of a function or of a class's constructor, `=` behind those that have a default.
+
+    Example: "self, prompts, labels, *, images=, **generate_kwargs". None for what is not called.
+    """
+    metadata = getattr(found, "__ray_metadata__", None)
+    found = metadata.modified_class if metadata is not None else found
+    found = found.__init__ if inspect.isclass(found) else found
+    if not callable(found):
+        return None
+    words, starred = [], False
+    for parameter in inspect.signature(found).parameters.values():
+        if parameter.name == RAYS_OWN:
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            words.append("*")
+        starred = starred or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        words.append(f"{stars}{parameter.name}{'=' * (parameter.default is not parameter.empty)}")
+    return ", ".join(words)
+
+
+def signatures() -> str:
+    """What signatures.txt holds for the installed stack."""
+    lines = [(f"{seam.module}:{seam.name}", taken(seams.look_up(seam))) for seam in seams.SEAMS]
+    return "".join(f"{name}({words})\n" for name, words in lines if words is not None)
+
+
+def test_every_seam_takes_what_our_code_was_written_for():
+    """Read a difference beside our code; then `python tests/contract/test_openrlhf_seams.py` notes it down."""
+    assert signatures().splitlines() == SIGNATURES.read_text(encoding="utf-8").splitlines()
+
+
+def ours() -> list[tuple[str, type, type]]:
+    """Our classes below upstream's, with the one above."""
+    from openrlhf_prefix.runtime.controller import experience_maker, generator, trainer
+    from openrlhf_prefix.runtime.engine import rollout
+    from openrlhf_prefix.runtime.learner import actor, actor_trainer
+
+    made = [
+        trainer.PrefixController,
+        generator.PrefixSamplesGenerator,
+        experience_maker.PrefixExperienceMaker,
+        rollout.PrefixRollout,
+        actor.PrefixPolicy,
+        actor_trainer.PrefixActorTrainer,
+    ]
+    return [(one.__name__, one, next(c for c in one.__mro__ if c.__module__.startswith("openrlhf."))) for one in made]
+
+
+def accepts(function: Callable, count: int, names: set[str]) -> bool:
+    """Whether it can be called with `count` arguments by place, and these names beside them."""
+    with contextlib.suppress(TypeError):
+        inspect.signature(function).bind(*range(count), **dict.fromkeys(names))
+        return True
+    return False
+
+
+NEVER_GIVEN = {"PrefixPolicy.forward": {"packed_seq_lens"}}  # of rows with several texts, which there are none
+
+
+def test_what_we_override_can_be_called_as_upstream_calls_it():
+    """By place what has no default, by name whatever else upstream knows."""
+    seen = 0
+    for name, own, upstream in ours():
+        for method, theirs in inspect.getmembers(upstream, inspect.isfunction):
+            mine = inspect.getattr_static(own, method)
+            if mine is theirs or method == "__init__" or not inspect.isfunction(mine):
+                continue
+            parameters = list(inspect.signature(theirs).parameters.values())
+            placed = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+            required = [p for p in placed if p.default is p.empty]
+            named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != RAYS_OWN}
+            named |= {p.name for p in placed[len(required) :]} - NEVER_GIVEN.get(f"{name}.{method}", set())
+            assert accepts(mine, len(required), named), f"{name}.{method}"
+            seen += 1
+    assert seen > 15
 
 
 @pytest.mark.parametrize(("package", "version"), list(pins.COMPARED.items()))
@@ -124,3 +210,8 @@ def test_flash_attn_is_imported_for_the_functions_that_have_stand_ins():
     assert "from flash_attn.bert_padding import index_first_axis, pad_input, rearrange, unpad_input" in source
     assert "from flash_attn.utils.distributed import all_gather" in source
     assert callable(flash_attn_cpu.unpad_input)
+
+
+if __name__ == "__main__":
+    adapter.choose().install()
+    SIGNATURES.write_text(signatures(), encoding="utf-8")

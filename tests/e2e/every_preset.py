@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 
+from openrlhf_prefix.runtime.context import RunContext
 from openrlhf_prefix.runtime.driver import launch, wiring
 from openrlhf_prefix.settings.resolve import resolve
 
@@ -67,13 +68,12 @@ def main(folder: Path) -> None:
     problems = {preset: launch.read_problems(args) for preset, args in every.items()}
     for args in every.values():
         Path(args.run.dir).mkdir(parents=True)
-        args.run.checkpoint, args.run.started = None, time.time()
-    with launch.cluster(first, problems["rft"]):
+    with launch.cluster(first, problems["rft"], RunContext(time.time())) as board:
         for preset, args in every.items():
-            args.run.problems, args.run.board = ray.put(problems[preset]), first.run.board
+            RunContext(time.time(), problems=ray.put(problems[preset]), board=board).attach(args)
         first.run.every = every
         try:
-            wiring.wire(controller(), first.run.board)(first)
+            wiring.wire(controller(), board)(first)
         except ray.exceptions.RayTaskError as error:
             if not isinstance(error.cause, Done):
                 raise
@@ -95,10 +95,8 @@ def controller() -> Any:
         def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate: Any) -> None:
             self.every, strategy.args.run.every = strategy.args.run.every, None
             self.made_from = (pretrain, strategy, groups, generate)
-            every, board = self.every, strategy.args.run.board
-            kept = every["rft"].run.problems = strategy.args.run.problems
             super().__init__(pretrain, strategy, *groups, **generate)
-            every["rft"].run.problems, every["rft"].run.board = kept, board
+            self.context.attach(self.every["rft"])
 
         def fit(self, global_step: int = 0) -> None:
             pretrain, strategy, groups, generate = self.made_from

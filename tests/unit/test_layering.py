@@ -41,7 +41,7 @@ FLOORS = [
     ["runtime.controller"],
     ["runtime.engine", "runtime.learner"],
     ["runtime.platform"],
-    ["runtime.rows", "runtime.weights", "runtime.seams", "runtime.deadlines"],
+    ["runtime.rows", "runtime.weights", "runtime.seams", "runtime.deadlines", "runtime.context"],
     ["settings"],
     ["report", "checkpoint"],
     ["data"],

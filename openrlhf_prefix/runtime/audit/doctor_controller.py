@@ -76,7 +76,7 @@ class DoctorController(PrefixController):
         if self.args.train.agent_func_path:
             return Finding("log-probs", SKIPPED, "train.agent_func_path has its own rollouts")
         samples, *_ = self.samples_generator.generate_samples(**self.generate_kwargs)
-        rows = self.experience_maker.make_experience_batch(samples)
+        rows = self.experience_maker.make(samples, step=0).rows
         differences = torch.cat([sampled_differences(row) for row in rows])
         if not len(differences):
             return Finding("log-probs", SKIPPED, f"preset {self.args.hybrid.preset} samples nothing")

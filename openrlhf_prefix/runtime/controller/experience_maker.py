@@ -7,7 +7,8 @@ Runs in the controller on the whole rollout batch, so that neither groups nor th
 are split into micro-batches or over ranks. The rows then leave in the order in which the ranks train on them.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,28 +36,52 @@ from openrlhf_prefix.runtime.rows.fields import ActorForward, prefix_mask_of
 from openrlhf_prefix.settings.derived import data_parallel_ranks
 
 
+@dataclass(frozen=True)
+class Rollouts:
+    """A rollout batch with its advantages."""
+
+    experiences: list[Experience]  # as they were forwarded; `index` tells each row's place
+    failed: dict[int, str]  # groups with too few right rows -> their problems
+    metrics: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a global step trains on."""
+
+    rows: list[Experience]  # single rows, dealt out to optimizer steps and ranks
+    rollouts: list[Experience]  # what was sampled, for the log
+    metrics: dict[str, float | None]
+
+
 class PrefixExperienceMaker(RemoteExperienceMaker):
     """OpenRLHF's experience maker with prefix-aware advantages."""
 
     def __init__(self, *args: Any, controller: Schedule, rescue: Rescue, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.metrics: dict[str, float] = {}  # of the last batch; read by the trainer
-        self.last_batch: list[Experience] = []
-        self.step = 0  # global step of the batch; set by the trainer
         self.controller, self.rescue = controller, rescue
-        self._entropies: list[torch.Tensor] = []
-        self._failed: dict[int, str] = {}  # groups with too few right rows -> their problems
+        self._entropies: list[torch.Tensor] = []  # from _flatten_results(), which upstream calls, to forwarded()
 
-    def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
-        """Single rows with advantages, dealt out to optimizer steps and ranks."""
-        experiences = super().make_experience_batch(rollout_samples)
-        seed = request_seed(self.args.train.seed, self.step, "order of the rows", 0)
-        rows = shuffled(experiences, seed)
+    def make(self, samples: list[Experience], step: int) -> Batch:
+        """The rollouts of global step `step` as rows to train on."""
+        rollouts = self.with_advantages(*self.forwarded(samples))
+        seed = request_seed(self.args.train.seed, step, "order of the rows", 0)
+        rows = shuffled(rollouts.experiences, seed)
         if self.args.reward.on_error == "mask":
             rows = [blank(row) if row.info["reward_failed"].any() else row for row in rows]
-        rows = self.rescue(rows, self._failed, self.step)
-        self.metrics |= self.rescue.metrics | {"train/tokens": self._trained_tokens(rows)}
-        return deal(rows, self.args.train.batch_size, data_parallel_ranks(self.args))
+        rescued = self.rescue(rows, rollouts.failed, step)
+        tokens = {"train/tokens": self._trained_tokens(rescued.rows)}
+        return Batch(
+            deal(rescued.rows, self.args.train.batch_size, data_parallel_ranks(self.args)),
+            rollouts.experiences,
+            rollouts.metrics | rescued.metrics | tokens,
+        )
+
+    def forwarded(self, samples: list[Experience]) -> tuple[list[Experience], list[torch.Tensor]]:
+        """Upstream's two steps: forward batches with log-probs, rewards and KL, and (B, A) entropies of each."""
+        experiences = self.make_experience(self.split_rollout_samples(samples))
+        entropies, self._entropies = self._entropies, []
+        return experiences, entropies
 
     def log_probs(self, batches: list[Experience]) -> list[torch.Tensor]:
         """(B, A) log-probs by the policy of the action tokens of each batch."""
@@ -74,16 +99,21 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         return [result.log_probs for result in results]
 
     @torch.no_grad()
-    def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
+    def with_advantages(self, experiences: list[Experience], entropies: Sequence[torch.Tensor]) -> Rollouts:
+        """Fills advantages and returns in. Takes the place of upstream's compute_advantages_and_returns().
+
+        Args:
+            entropies: (B, A) of the policy, for each experience.
+        """
         self._find_failed(experiences)
         raw = torch.cat([experience.rewards for experience in experiences])
-        self._look_at_groups(experiences, raw)
+        failed = self._look_at_groups(experiences, raw)
         apply_length_penalties(experiences, self.args)
-        for experience, entropy in zip(experiences, self._entropies, strict=True):
+        for experience, entropy in zip(experiences, entropies, strict=True):
             experience.info["row_entropy"] = masked_mean(entropy, experience.action_mask, dim=-1)
         advantages = self._group(experiences)
         prefix_masks = [prefix_mask_of(experience) & self._known(experience) for experience in experiences]
-        selected = self._select(prefix_masks)
+        selected = self._select(entropies, prefix_masks)
         for experience, prefix_mask, kept in zip(experiences, prefix_masks, selected, strict=True):
             rows = torch.tensor(experience.index)
             returns = self._continuation_returns(experience, advantages.continuation.flatten()[rows])
@@ -94,13 +124,12 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         if self.args.hybrid.estimator == BATCH_NORMALIZED:
             self._normalize(experiences, prefix_masks, selected)
         known = torch.cat([self._known(experience).squeeze(-1) for experience in experiences])
-        self.metrics = rollout_metrics(experiences, self._entropies, raw, known, prefix_masks, selected)
+        metrics = rollout_metrics(experiences, entropies, raw, known, prefix_masks, selected)
         if self.initial_model_group is not None and not self.args.algo.kl.use_loss:
-            self.metrics["kl"] = sampled_kl(experiences)
+            metrics["kl"] = sampled_kl(experiences)
         for experience in experiences:
             experience.returns, experience.kl = experience.advantages.clone(), None
-        self.last_batch = experiences
-        return experiences
+        return Rollouts(experiences, failed, metrics)
 
     def _find_failed(self, experiences: list[Experience]) -> None:
         """A reward that is no number, as a reward model may give one, failed like the others; failed ones count 0."""
@@ -131,21 +160,22 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
     def _info(self, experiences: list[Experience], name: str) -> torch.Tensor:
         return self._in_place(experiences, [experience.info[name] for experience in experiences])
 
-    def _look_at_groups(self, experiences: list[Experience], raw_rewards: torch.Tensor) -> None:
-        """The length controller is told what came of its draws, and groups with too few right rows are noted."""
+    def _look_at_groups(self, experiences: list[Experience], raw_rewards: torch.Tensor) -> dict[int, str]:
+        """The length controller is told what came of its draws; returns the groups with too few right rows."""
         rewards = self._in_place(experiences, [raw_rewards])
         known = self._in_place(experiences, [self._known(experience) for experience in experiences])
         given = self._info(experiences, "prefix_ratio").float()
         names = dict(
             pair for experience in experiences for pair in zip(experience.index, experience.prompts, strict=True)
         )
-        size, self._failed = self.args.rollout.n_samples_per_prompt, {}
+        size, failed = self.args.rollout.n_samples_per_prompt, {}
         for group in range(len(rewards)):
             outcomes = list(zip(given[group].tolist(), rewards[group].tolist(), strict=True))
             outcomes = [outcome for outcome, counts in zip(outcomes, known[group].tolist(), strict=True) if counts]
             self.controller.observe(names[group * size], outcomes)
             if outcomes and sum(reward > 0 for _, reward in outcomes) <= self.args.hybrid.gate:
-                self._failed[group] = names[group * size]
+                failed[group] = names[group * size]
+        return failed
 
     def _group(self, experiences: list[Experience]) -> GroupAdvantages:
         """(G, N) advantages."""
@@ -194,15 +224,15 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             for name, mask in (("return", sampled), ("prefix_advantage", kept)):
                 experience.info[name] = (experience.advantages * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
-    def _select(self, prefix_masks: list[torch.Tensor]) -> list[torch.Tensor]:
+    def _select(self, entropies: Sequence[torch.Tensor], prefix_masks: list[torch.Tensor]) -> list[torch.Tensor]:
         """Kept prefix tokens, ranked over the whole batch whatever its split into experiences."""
         width = max(mask.shape[1] for mask in prefix_masks)
 
-        def padded(tensors: list[torch.Tensor]) -> torch.Tensor:
+        def padded(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
             return torch.cat([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tensors])
 
         flags = self.args.prefix
-        kept = select_prefix_tokens(padded(self._entropies), padded(prefix_masks), flags.keep, flags.scope)
+        kept = select_prefix_tokens(padded(entropies), padded(prefix_masks), flags.keep, flags.scope)
         parts = kept.split([len(mask) for mask in prefix_masks])
         return [part[:, : mask.shape[1]] for part, mask in zip(parts, prefix_masks, strict=True)]
 

@@ -9,11 +9,17 @@ A group failed when at most `hybrid.gate` of its rows are right. A problem witho
 
 from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import NamedTuple
 
 from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations, alike
 from openrlhf_prefix.runtime.rows.batches import blank
+
+
+class Rescued(NamedTuple):
+    rows: list[Experience]
+    metrics: dict[str, float]
 
 
 class Rescue:
@@ -23,9 +29,8 @@ class Rescue:
         self.mode, self.demonstrations = args.hybrid.rescue, demonstrations
         self.group_size, self.step_rows = args.rollout.n_samples_per_prompt, args.train.batch_size
         self.waiting: list[tuple[str, int]] = []  # problem and the step at which it failed
-        self.metrics: dict[str, float] = {}  # of the last batch
 
-    def __call__(self, rows: list[Experience], failed: Mapping[int, str], step: int) -> list[Experience]:
+    def __call__(self, rows: list[Experience], failed: Mapping[int, str], step: int) -> Rescued:
         """The rows to train on.
 
         Args:
@@ -33,18 +38,18 @@ class Rescue:
             failed: number of each failed group -> its problem.
         """
         known = {group: problem for group, problem in failed.items() if problem in self.demonstrations.by_id}
-        self.metrics = {}
         if self.mode == "none":
-            return rows
+            return Rescued(rows, {})
         if self.mode == "replace":
-            self.metrics = {"rescue/replaced": float(len(known))}
-            return [self._replaced(row, known, step) for row in rows]
+            replaced = [self._replaced(row, known, step) for row in rows]
+            return Rescued(replaced, {"rescue/replaced": float(len(known))})
         self.waiting += [(problem, step) for _, problem in sorted(known.items())]
         due: list[tuple[str, int]] = []
         if len(self.waiting) >= self.step_rows:
             due, self.waiting = self.waiting[: self.step_rows], self.waiting[self.step_rows :]
-        self.metrics = {"rescue/waiting": float(len(self.waiting)), "rescue/supervised_rows": float(len(due))}
-        return rows + [alike(self.demonstrations.row(*place), rows[0]) for place in due]
+        added = [alike(self.demonstrations.row(*place), rows[0]) for place in due]
+        waiting = {"rescue/waiting": float(len(self.waiting)), "rescue/supervised_rows": float(len(due))}
+        return Rescued(rows + added, waiting)
 
     def state_dict(self) -> dict[str, list[tuple[str, int]]]:
         return {"waiting": list(self.waiting)}

@@ -27,7 +27,7 @@ class Resumable:
 
     def start_states(self) -> None:
         """Called by the constructor; `parts` is where whatever else has a state of its own joins, by name."""
-        chosen = self.args.run.checkpoint
+        chosen = self.context.checkpoint
         self.checkpoint = folder_of(self.args) / chosen if chosen else None
         self.parts: dict[str, Stateful] = {"kl": Attributes(self.kl_ctl, ["value"]), "generators": Generators()}
         self.last_states: dict[str, Any] = {}  # what a checkpoint of the last finished step holds of this process

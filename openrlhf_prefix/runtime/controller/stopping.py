@@ -20,6 +20,7 @@ from ray.exceptions import RayActorError
 
 from openrlhf_prefix.checkpoint.timing import must_stop
 from openrlhf_prefix.errors import RunPaused
+from openrlhf_prefix.runtime.context import RunContext
 
 SIGTERM = "SIGTERM"
 
@@ -29,13 +30,12 @@ class Stopping:
 
     Args:
         flags: ckpt.{time_limit, save_before}.
-        board: see progress.py.
-        started: time.time() at which the command began.
+        context: of the run.
     """
 
-    def __init__(self, flags: SimpleNamespace, board: Any, started: float) -> None:
+    def __init__(self, flags: SimpleNamespace, context: RunContext) -> None:
         self.limit, self.before = flags.time_limit, flags.save_before
-        self.board, self.started = board, started
+        self.board, self.started = context.board, context.started
         self.longest, self.last = 0.0, None  # seconds of the longest step, and when the last one ended
 
     def check(self) -> None:

@@ -11,7 +11,6 @@ Source: arXiv 2604.23747; the minimum of the validation loss: arXiv 2512.11470.
 import time
 from typing import Any
 
-import ray
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
@@ -67,8 +66,7 @@ class SupervisedStage:
         rows = deal(
             self.demonstrations.batch(step, self.rows), self.args.train.batch_size, data_parallel_ranks(self.args)
         )
-        actors = self.controller.actor_model_group
-        ray.get(actors.async_run_method_batch(method_name="append", experience=rows))
+        self.controller.train_on(rows)
         counts = {"sft/rows": float(len(rows)), "rollout/tokens_generated": 0.0}
         counts["train/tokens"] = float(sum(int(row.action_mask.sum()) for row in rows))
         return self.controller.ppo_train(step) | counts

@@ -1,7 +1,7 @@
 """The controller: OpenRLHF's PPO loop with the prefix schedule, held-out evaluation and the run folder.
 
-Upstream's fit() and train_step() run unchanged; we set the step that rollouts belong to, measure before and after, and
-write what a person or a program wants to read.
+Upstream's fit() runs unchanged; a step is ours: rows from the experience maker, an update, the weights to the engines,
+and what a person or a program wants to read into the run folder.
 """
 
 import time
@@ -17,7 +17,7 @@ from openrlhf_prefix.errors import EngineLost, RunPaused, RunStopped
 from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
 from openrlhf_prefix.report.lines import eval_line, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
-from openrlhf_prefix.runtime import deadlines
+from openrlhf_prefix.runtime import context, deadlines
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.controller.engines import Engines
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
@@ -27,7 +27,8 @@ from openrlhf_prefix.runtime.controller.resumable import Resumable
 from openrlhf_prefix.runtime.controller.rollout_log import rollout_rows
 from openrlhf_prefix.runtime.controller.stopping import Stopping
 from openrlhf_prefix.runtime.controller.supervised import SupervisedStage
-from openrlhf_prefix.runtime.seams import replaced, undecorated
+from openrlhf_prefix.runtime.controller.times import Times
+from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.runtime.weights.check import compare, stale_weights
 from openrlhf_prefix.settings import plugins
 from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefixed_rows, sft_steps
@@ -39,16 +40,16 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
     def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate_kwargs: Any) -> None:
         args = strategy.args
         plugins.load(args.hybrid.plugin)  # a length controller, or what trains, may be one of its rows
-        deadlines.install(args.run.board)
+        self.context = context.take(args)
+        deadlines.install(self.context.board)
         actor_group, critic_group, reward_group, reference_group, engines = groups
         for flags, name in ((args.eval, "steps"), (args.ckpt, "save_steps")):
             if getattr(flags, name) == -1:  # upstream's way to say never
                 setattr(flags, name, float("inf"))
         tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
-        train, held_out = ray.get(args.run.problems)
-        self.folder, self.board = RunFolder(args.run.dir), args.run.board
-        self.stopping = Stopping(args.ckpt, args.run.board, args.run.started)
-        args.run.problems = args.run.board = args.run.facts = None  # trackers log all flags, and these are none
+        train, held_out = ray.get(self.context.problems)
+        self.folder, self.board = RunFolder(args.run.dir), self.context.board
+        self.stopping = Stopping(args.ckpt, self.context)
         self.prompts_dataloader = ProblemLoader(train, args.rollout.batch_size, seed=args.train.seed)
         self.eval_dataloader = ProblemLoader(held_out) if held_out else None
         self.generate_kwargs = generate_kwargs
@@ -118,15 +119,36 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         return super().init_checkpoint_states() | self.resume_at
 
     def train_step(self, rollout_samples: list, global_step: int) -> tuple[dict[str, Any], int]:
-        self.experience_maker.step = global_step
-        # The rows come dealt out already, see batches.py; upstream would deal dynamic batches once more.
-        with replaced("openrlhf.trainer.ppo_trainer", "balance_experiences", lambda rows, args: rows):
-            status, step = super().train_step(rollout_samples, global_step)
-        self.samples_generator.step = step
-        return status | self.weight_check, step
+        """Upstream's, but our experience maker returns metrics too, and rows that are dealt out (batches.py)."""
+        times = Times()
+        with times("make_experience"):
+            batch = self.experience_maker.make(rollout_samples, global_step)
+        self.train_on(batch.rows)
+        with times("ppo_train"):
+            status = self.ppo_train(global_step)
+        with times("broadcast"):
+            self.broadcast_to_vllm()
+        status |= {name: value for name, value in batch.metrics.items() if value is not None}
+        if "kl" in status:
+            self.kl_ctl.update(status["kl"], len(rollout_samples))
+        self.samples_generator.step = step = global_step + 1
+        self.log_rollouts(batch.rollouts, step)
+        sample = batch.rows[0]
+        text = self.tokenizer.decode(sample.sequences[0], skip_special_tokens=True)
+        shown = {"generated_samples": [text, float(sample.rewards[0])]}  # by the trackers
+        return status | self.weight_check | times.spent | shown, step
+
+    def train_on(self, rows: list) -> None:
+        """Every rank gets its share of the rows for the next ppo_train()."""
+        ray.get(self.actor_model_group.async_run_method_batch(method_name="append", experience=rows))
+
+    def log_rollouts(self, rollouts: list, step: int) -> None:
+        size, kept = self.args.rollout.n_samples_per_prompt, self.args.run.rollout_groups
+        rows = rollout_rows(rollouts, self.tokenizer, size, kept)
+        self.folder.append("rollouts", [{"step": step, **row} for row in rows])
 
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
-        """Training metrics and, beside them, those of the rollouts and of the schedule."""
+        """Training metrics and, beside them, those of the schedule."""
         low, high = self.sampler.schedule.window(global_steps)
         every, supervised = self.args.prefix.gradient_every, global_steps < self.supervised.end
         settings = {
@@ -137,7 +159,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             "supervised": supervised,
         }
         ray.get(self.actor_model_group.async_run_method(method_name="prepare", **settings))
-        status = super().ppo_train(global_steps) | self.experience_maker.metrics
+        status = super().ppo_train(global_steps)
         known = {name: value for name, value in status.items() if value is not None}
         return known | {"prefix/low": low, "prefix/high": high}
 
@@ -172,10 +194,6 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             "timing/weight_check": time.time() - started,
         }
 
-    def _compute_rollout_stats(self, experiences: list) -> dict[str, float]:
-        """Nothing beside the experience maker's metrics, which know prefix tokens from sampled ones."""
-        return {}
-
     def save_logs_and_checkpoints(
         self, global_step: int, logs_dict: dict | None = None, client_states: Any = None
     ) -> None:
@@ -184,10 +202,6 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             metrics["engines_replaced"] = float(self.engines.deaths)
             self.show(f"replaced {self.engines.deaths} engine(s) that died", global_step)
         self.folder.append("metrics", [{"step": global_step, **metrics}])
-        kept = self.args.run.rollout_groups
-        size = self.args.rollout.n_samples_per_prompt
-        rows = rollout_rows(self.experience_maker.last_batch, self.tokenizer, size, kept)
-        self.folder.append("rollouts", [{"step": global_step, **row} for row in rows])
         failures = self.samples_generator.failures
         self.folder.append("reward_failures", [{"step": global_step, **failure} for failure in failures])
         self.show(step_line(global_step, self.total_steps, metrics), global_step)

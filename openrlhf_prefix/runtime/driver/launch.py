@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, 
 from openrlhf_prefix.errors import RunStopped, UserError
 from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.runtime.context import RunContext
 from openrlhf_prefix.runtime.deadlines import VARIABLE as PHASE_SECONDS
 from openrlhf_prefix.runtime.driver import resume
 from openrlhf_prefix.runtime.driver.model_folder import prepare_model
@@ -40,23 +42,23 @@ from openrlhf_prefix.settings.resolve import Resolved
 
 def train(resolved: Resolved) -> None:
     """Runs a training from checked flags to the export; prints progress and the final table."""
-    args = resolved.args
-    args.run.started = time.time()
+    args, started = resolved.args, time.time()
     checkpoint = resume.find(args)
     problems = read_problems(args)
-    args.run.facts = resume.facts(resolved, load_tokenizer(args), problems[0])
+    facts = resume.facts(resolved, load_tokenizer(args), problems[0])
     if checkpoint:
-        resume.check(checkpoint, args.run.facts)
+        resume.check(checkpoint, facts)
     folder = RunFolder(args.run.dir)
     folder.claim(resume=args.ckpt.load_enable)
     # Decided once, for all ranks. From here on the flag says whether there is something to load.
-    args.run.checkpoint, args.ckpt.load_enable = checkpoint and checkpoint.tag, checkpoint is not None
+    args.ckpt.load_enable = checkpoint is not None
+    context = RunContext(started, checkpoint and checkpoint.tag, facts)
     print(f"run folder: {folder.write_config(config.dump(resolved.flat)).parent}", flush=True)
     hide_secret(args)
-    with cluster(args, problems):
+    with cluster(args, problems, context) as board:
         from openrlhf_prefix.runtime.driver import wiring
 
-        wiring.wire(board=args.run.board)(args)
+        wiring.wire(board=board)(args)
     print(summary_table(folder.summary()), flush=True)
 
 
@@ -73,8 +75,11 @@ def hide_secret(args: SimpleNamespace) -> None:
 
 
 @contextmanager
-def cluster(args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]]) -> Iterator[None]:
-    """While the block runs Ray is up with what the placement needs, and the controller finds problems and board."""
+def cluster(
+    args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]], context: RunContext
+) -> Iterator[Any]:
+    """While the block runs Ray is up with what the placement needs, and `args` carries the context, problems and
+    board included; gives the board."""
     prepare_model(args)
     start_ray(args)
     check_gpus(args)
@@ -88,12 +93,12 @@ def cluster(args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]]
     if "RAY_ADDRESS" in os.environ:
         print(check_nodes(args), flush=True)
     check_placement(args)
-    args.run.problems = ray.put(problems)
-    args.run.board = Board.remote()
+    board = Board.remote()
+    replace(context, problems=ray.put(problems), board=board).attach(args)
     print("starting engines and trainers ...", flush=True)
     try:
-        with Display(args.run.board), driver_prints(args), sigterm_to(args.run.board):
-            yield
+        with Display(board), driver_prints(args), sigterm_to(board):
+            yield board
     except ray.exceptions.RayActorError as death:
         raise RunStopped(died(args, str(getattr(death, "cause", death)))) from death
     finally:

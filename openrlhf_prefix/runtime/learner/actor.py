@@ -10,7 +10,7 @@ import torch.distributed as dist
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
 from openrlhf_prefix.checkpoint.store import Store
-from openrlhf_prefix.runtime import deadlines, seams
+from openrlhf_prefix.runtime import context, deadlines, seams
 from openrlhf_prefix.runtime.learner import checkpoints, export, lora
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.learner.probe import accumulation_coefficients
@@ -25,7 +25,7 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
     def init_model_from_pretrained(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         adapter.current().patch_trainer()
         deadlines.install()
-        chosen = strategy.args.run.checkpoint
+        chosen = context.of(strategy.args).checkpoint
         strategy.load_ckpt = partial(strategy.load_ckpt, tag=chosen)  # upstream would take what `latest` names
         with seams.replaced("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", PrefixActorTrainer):
             super().init_model_from_pretrained(strategy, *args, **kwargs)
@@ -42,7 +42,7 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         store = Store(checkpoints.folder_of(args))
         companions = partial(export.write_companions, config=self.actor.model.module.config, args=args)
         if not self.disable_ds_ckpt:
-            facts = {**args.run.facts, "metric": metric}
+            facts = {**context.of(args).facts, "metric": metric}
             if args.ds.lora.rank:
                 facts["lora_dtype"] = str(lora.adapter_dtype(self.actor.model.module)).removeprefix("torch.")
             checkpoints.save(self.actor.model, store, tag, self.parts, client_states or {}, facts, companions)

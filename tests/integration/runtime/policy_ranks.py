@@ -11,6 +11,7 @@ import torch
 from openrlhf_prefix.data import tiny_model
 from openrlhf_prefix.data.chains import INSTRUCTION
 from openrlhf_prefix.runtime.audit.exactness.measure import free_port
+from openrlhf_prefix.runtime.context import RunContext
 from openrlhf_prefix.runtime.platform import adapter
 
 ROWS, PROMPT, LENGTH = 8, 4, 12  # of one optimizer step
@@ -77,7 +78,7 @@ def make_policy(model: Path, run: Path, checkpoint: str | None = None, **flags: 
         }
     )
     args.local_rank = rank
-    args.run.checkpoint, args.run.facts = checkpoint, {"flags": flatten_namespace(args)}
+    RunContext(0.0, checkpoint, {"flags": flatten_namespace(args)}).attach(args)
     policy = PrefixPolicy(ranks, rank, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
     policy.init_model_from_pretrained(get_strategy(args), str(model), max_steps=10)
     return policy

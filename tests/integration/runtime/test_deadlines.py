@@ -1,7 +1,8 @@
 """A wait that upstream leaves without a deadline ends, and says for whom; a failure is not held back by it."""
 
-import importlib
-import sys
+import importlib.util
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -102,16 +103,37 @@ def test_the_controller_tells_what_it_waits_for():
 
 def test_a_loaded_module_gets_the_stand_in_and_keeps_the_rest(monkeypatch):
     loaded = SimpleNamespace(ray=ray)
-    monkeypatch.setitem(sys.modules, "openrlhf.trainer.ppo_trainer", loaded)
-    monkeypatch.setattr(deadlines, "MODULES", ("openrlhf.trainer.ppo_trainer", "openrlhf.not_loaded"))
+    monkeypatch.setattr(deadlines, "waiting_modules", lambda: {"openrlhf.trainer.ppo_trainer": loaded})
     monkeypatch.setenv(deadlines.VARIABLE, "12.5")
     deadlines.install("board")
     assert loaded.ray.board == "board" and not loaded.ray.driver
     assert loaded.ray.seconds == 12.5 and loaded.ray.put is ray.put and loaded.ray.exceptions is ray.exceptions
 
 
-def test_every_module_that_waits_has_the_name_that_is_replaced():
+ASKS = re.compile(r"^import ray$(?s:.*)\bray\.get\(", re.MULTILINE)
+
+
+def asking(package: str) -> set[str]:
+    """Modules of a package whose source asks Ray for answers, by its name."""
+    root = Path(importlib.util.find_spec(package).submodule_search_locations[0])
+    return {
+        ".".join([package, *path.relative_to(root).with_suffix("").parts])
+        for path in root.rglob("*.py")
+        if ASKS.search(path.read_text(encoding="utf-8"))
+    }
+
+
+def test_every_module_that_asks_ray_is_found(monkeypatch):
+    """Whatever is loaded, without a list; the package of upstream that goes by the same name is left."""
     pytest.importorskip("openrlhf")
     adapter.CpuPlatform().install()
-    for name in deadlines.MODULES:
-        assert hasattr(importlib.import_module(name), "ray"), name
+    names = sorted(asking("openrlhf") | asking("openrlhf_prefix"))
+    names = [name for name in names if "async" not in name]  # refused, and needs a queue of its own
+    modules = {name: importlib.import_module(name) for name in names}
+    assert len(names) > 10 and "openrlhf_prefix.runtime.controller.trainer" in names
+    for module in modules.values():
+        monkeypatch.setattr(module, "ray", ray)
+    assert set(names) <= set(deadlines.waiting_modules())
+    assert "openrlhf.trainer" not in deadlines.waiting_modules()
+    monkeypatch.setattr(modules[deadlines.DRIVER], "ray", deadlines.RayWithDeadlines(1.0))
+    assert deadlines.DRIVER in deadlines.waiting_modules(), "a second run of one process"

@@ -101,7 +101,7 @@ ROWS = [rollout_row(place) for place in (3, 0, 2, 1, 6, 7)]  # groups of p0, p1 
 
 def test_replace_puts_the_demonstration_first_and_silences_the_rest() -> None:
     """p0 and p1 failed; p1 has no demonstration and stays; p3 was solved."""
-    found = rescue("replace")(ROWS, {0: "p0", 1: "p1"}, step=4)
+    found = rescue("replace")(ROWS, {0: "p0", 1: "p1"}, step=4).rows
     by_place = {row.index[0]: row for row in found}
     assert [row.index[0] for row in found] == [3, 0, 2, 1, 6, 7]
     assert by_place[0].sequences.tolist() == [[1, 1, 10, 10, 10, END]] and prefix_mask_of(by_place[0]).sum() == 4
@@ -110,7 +110,7 @@ def test_replace_puts_the_demonstration_first_and_silences_the_rest() -> None:
 
 
 def test_such_rows_fit_into_a_micro_batch_with_sampled_ones() -> None:
-    found = rescue("replace")([rollout_row(place) for place in range(6)], {0: "p0"}, step=0)
+    found = rescue("replace")([rollout_row(place) for place in range(6)], {0: "p0"}, step=0).rows
     batch = make_experience_batch([one for row in found for one in split_experience_batch(row)], False)
     assert batch.sequences.shape == (6, 6) and batch.rollout_log_probs.shape == batch.action_mask.shape
     assert [int(length) for length in batch.info["prefix_length"]] == [4, 0, 0, 0, 0, 0]
@@ -119,14 +119,14 @@ def test_such_rows_fit_into_a_micro_batch_with_sampled_ones() -> None:
 def test_buffer_waits_for_a_whole_step_and_serves_in_order() -> None:
     """Steps of 2 rows: p3 waits alone; then p0 and p2 come, p3 and p0 leave as one supervised step, p2 waits."""
     buffer = rescue("buffer")
-    assert buffer(ROWS, {3: "p3", 1: "p1"}, step=0) == ROWS and buffer.waiting == [("p3", 0)]
-    found = buffer(ROWS, {2: "p2", 0: "p0"}, step=1)
+    assert buffer(ROWS, {3: "p3", 1: "p1"}, step=0).rows == ROWS and buffer.waiting == [("p3", 0)]
+    found, metrics = buffer(ROWS, {2: "p2", 0: "p0"}, step=1)
     assert found[:6] == ROWS and [row.prompts[0] for row in found[6:]] == ["p3", "p0"]
-    assert buffer.waiting == [("p2", 1)] and buffer.metrics == {"rescue/waiting": 1.0, "rescue/supervised_rows": 2.0}
+    assert buffer.waiting == [("p2", 1)] and metrics == {"rescue/waiting": 1.0, "rescue/supervised_rows": 2.0}
 
 
 def test_none_changes_nothing() -> None:
-    assert rescue("none")(ROWS, {0: "p0"}, step=0) is ROWS
+    assert rescue("none")(ROWS, {0: "p0"}, step=0) == (ROWS, {})
 
 
 def stage() -> SupervisedStage:

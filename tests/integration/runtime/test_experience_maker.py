@@ -18,7 +18,7 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  #
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings  # noqa: E402
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule  # noqa: E402
 from openrlhf_prefix.errors import RunStopped  # noqa: E402
-from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker  # noqa: E402
+from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker, Rollouts  # noqa: E402
 from openrlhf_prefix.runtime.controller.rollout_metrics import reward_by_ratio  # noqa: E402
 
 GROUP, LENGTH = 4, 12
@@ -45,6 +45,11 @@ def maker(keep: float = 0.2, scope: str = "batch") -> PrefixExperienceMaker:
     made.controller = CONTROLLERS["on_failure"](Settings(PrefixSchedule()))
     made.initial_model_group = None
     return made
+
+
+def each(entropy: torch.Tensor) -> list[torch.Tensor]:
+    """That of the rows, one by one."""
+    return list(entropy.split(1))
 
 
 def rows() -> tuple[list[Experience], torch.Tensor]:
@@ -80,9 +85,8 @@ def advantages(split: list[list[int]]) -> torch.Tensor:
     singles, entropy = rows()
     made = maker()
     batches = [Experience.concat_experiences([singles[number] for number in part], 0) for part in split]
-    made._entropies = [entropy[part] for part in split]
     out = torch.empty(8, LENGTH)
-    for experience in made.compute_advantages_and_returns(batches):
+    for experience in made.with_advantages(batches, [entropy[part] for part in split]).experiences:
         out[torch.tensor(experience.index)] = experience.advantages
     return out
 
@@ -117,8 +121,7 @@ def test_kl_in_the_reward_is_that_of_sampled_tokens() -> None:
     made.kl_ctl.value = 0.1
     experience.kl = torch.full((8, LENGTH), 0.5)
     experience.kl[3, :7] = experience.kl[7, :10] = 1000.0
-    made._entropies = [entropy]
-    (found,) = made.compute_advantages_and_returns([experience])
+    (found,) = made.with_advantages([experience], [entropy]).experiences
     assert found.advantages[0].tolist() == pytest.approx([2 / 3 - 0.05 * left for left in range(12, 0, -1)], abs=1e-6)
     assert found.advantages[3, 7:].tolist() == pytest.approx(
         [2 / 3 - 0.05 * left for left in range(5, 0, -1)], abs=1e-6
@@ -129,14 +132,13 @@ def test_kl_in_the_reward_is_that_of_sampled_tokens() -> None:
 
 def test_metrics_know_prefixes_from_continuations() -> None:
     made, (singles, entropy) = maker(), rows()
-    made._entropies = [entropy[n : n + 1] for n in range(8)]
-    made.compute_advantages_and_returns(singles)
-    assert made.metrics["rollout/response_length_mean"] == pytest.approx((6 * 12 + 5 + 2) / 8)
-    assert made.metrics["reward/plain"] == pytest.approx(1 / 6) and made.metrics["reward/prefixed"] == 0.5
-    assert made.metrics["prefix/kept"] == pytest.approx(4 / 17)
-    assert made.metrics["prefix/reward_0.25_0.5"] == 1.0 and made.metrics["prefix/reward_0.5_0.75"] == 0.0
-    assert made.metrics["prefix/reward_0_0.25"] is None
-    assert made.metrics["format"] == 3.5 and made.metrics["reward/failed"] == 0
+    metrics = made.with_advantages(singles, each(entropy)).metrics
+    assert metrics["rollout/response_length_mean"] == pytest.approx((6 * 12 + 5 + 2) / 8)
+    assert metrics["reward/plain"] == pytest.approx(1 / 6) and metrics["reward/prefixed"] == 0.5
+    assert metrics["prefix/kept"] == pytest.approx(4 / 17)
+    assert metrics["prefix/reward_0.25_0.5"] == 1.0 and metrics["prefix/reward_0.5_0.75"] == 0.0
+    assert metrics["prefix/reward_0_0.25"] is None
+    assert metrics["format"] == 3.5 and metrics["reward/failed"] == 0
 
 
 @pytest.mark.parametrize(("imitation", "trained"), [("policy", 36 + 5 + 3), ("luffy", 44), ("nll", 36 + 5 + 7 + 10)])
@@ -147,9 +149,8 @@ def test_tokens_are_counted_where_they_are_sampled_and_where_they_have_a_gradien
     and the 3 kept of row 3; an imitation that asks for no advantage trains both prefixes, 7 and 10, whole."""
     made, (singles, entropy) = maker(), rows()
     made.args.hybrid.imitation = imitation
-    made._entropies = [entropy[n : n + 1] for n in range(8)]
-    batch = made.compute_advantages_and_returns(singles)
-    assert made.metrics["rollout/tokens_generated"] == 79 and made._trained_tokens(batch) == trained
+    found = made.with_advantages(singles, each(entropy))
+    assert found.metrics["rollout/tokens_generated"] == 79 and made._trained_tokens(found.experiences) == trained
 
 
 def test_rewards_fall_into_half_open_buckets() -> None:
@@ -157,7 +158,7 @@ def test_rewards_fall_into_half_open_buckets() -> None:
     assert list(found.values()) == [1.0, 0.5, None, 1.0]
 
 
-def failing(on_error: str, numbers: list[int], rewards: dict[int, float] | None = None) -> PrefixExperienceMaker:
+def failing(on_error: str, numbers: list[int], rewards: dict[int, float] | None = None) -> Rollouts:
     """A batch in which the rewards of some rows failed."""
     made, (singles, entropy) = maker(), rows()
     made.args.reward.on_error = on_error
@@ -166,57 +167,54 @@ def failing(on_error: str, numbers: list[int], rewards: dict[int, float] | None 
         single.rewards = torch.tensor([(rewards or {}).get(number, REWARDS[number])])
         if number in numbers:
             single.info["format"] = torch.tensor([float("nan")])
-    made._entropies = [entropy[n : n + 1] for n in range(8)]
-    made.batch = made.compute_advantages_and_returns(singles)
-    return made
+    return made.with_advantages(singles, each(entropy))
 
 
 def test_a_masked_row_leaves_its_group_the_selection_and_the_metrics() -> None:
     """Row 0, rewarded 1, failed: the plain mean of its group is that of 0 and 0, so the prefixed row has advantage 1.
     Row 7, with 10 prefix tokens, failed too: ceil(0.2 * 7) = 2 of the other row's 7 are kept."""
-    made = failing("mask", [0, 7])
-    advantage = [experience.advantages[0] for experience in made.batch]
+    found = failing("mask", [0, 7])
+    advantage = [experience.advantages[0] for experience in found.experiences]
     assert advantage[0].eq(0).all() and advantage[7].eq(0).all()
     assert advantage[1].eq(0).all() and advantage[3][7:].eq(1).all()
     assert int((advantage[3][:7] == 1).sum()) == 2
-    assert made.metrics["reward/failed"] == 2 and made.metrics["reward/prefixed"] == 1.0
-    assert made.metrics["reward/plain"] == 0.0 and made.metrics["format"] == pytest.approx(21 / 6)
+    assert found.metrics["reward/failed"] == 2 and found.metrics["reward/prefixed"] == 1.0
+    assert found.metrics["reward/plain"] == 0.0 and found.metrics["format"] == pytest.approx(21 / 6)
 
 
 def test_zero_counts_a_failed_row_as_wrong() -> None:
     """Row 0 now has reward 0 and stays in: plain mean 0, advantage of the prefixed row 1, of row 0 itself 0."""
-    made = failing("zero", [0], rewards={0: 0.0})
-    assert made.batch[0].advantages.eq(0).all() and made.batch[3].advantages[0, 7:].eq(1).all()
-    assert made.metrics["reward/failed"] == 1 and made.metrics["reward"] == pytest.approx(1 / 8)
+    found = failing("zero", [0], rewards={0: 0.0})
+    assert found.experiences[0].advantages.eq(0).all() and found.experiences[3].advantages[0, 7:].eq(1).all()
+    assert found.metrics["reward/failed"] == 1 and found.metrics["reward"] == pytest.approx(1 / 8)
 
 
 def test_a_reward_that_is_no_number_failed_too() -> None:
-    made = failing("mask", [], rewards={0: float("nan")})
-    assert made.metrics["reward/failed"] == 1 and made.batch[0].advantages.eq(0).all()
-    assert made.batch[3].advantages[0, 7:].eq(1).all()
+    found = failing("mask", [], rewards={0: float("nan")})
+    assert found.metrics["reward/failed"] == 1 and found.experiences[0].advantages.eq(0).all()
+    assert found.experiences[3].advantages[0, 7:].eq(1).all()
     with pytest.raises(RunStopped, match="5 of 8 rewards are not finite"):
         failing("mask", [], rewards={number: float("inf") for number in range(5)})
 
 
 def test_a_group_without_a_known_plain_row_trains_nothing() -> None:
-    made = failing("mask", [0, 1, 2])
-    assert all(experience.advantages.eq(0).all() for experience in made.batch[:4])
+    found = failing("mask", [0, 1, 2])
+    assert all(experience.advantages.eq(0).all() for experience in found.experiences[:4])
 
 
 def test_controller_and_rescue_are_told_of_every_group() -> None:
     """Group 0: 2 of 4 right, one of them plain. Group 1: none; with a gate of 2 both are too few."""
     made, (singles, entropy) = maker(), rows()
-    made._entropies = [entropy]
-    made.compute_advantages_and_returns([Experience.concat_experiences(singles[::-1], 0)])
-    assert made._failed == {1: "problem 1"} and made.controller.failed == {"problem 1"}
+    found = made.with_advantages([Experience.concat_experiences(singles[::-1], 0)], [entropy.flip(0)])
+    assert found.failed == {1: "problem 1"} and made.controller.failed == {"problem 1"}
     made.args.hybrid.gate = 2
-    made.compute_advantages_and_returns([Experience.concat_experiences(rows()[0], 0)])
-    assert made._failed == {0: "problem 0", 1: "problem 1"}
+    found = made.with_advantages([Experience.concat_experiences(rows()[0], 0)], [entropy])
+    assert found.failed == {0: "problem 0", 1: "problem 1"}
 
 
 def test_a_group_of_unknown_rewards_did_not_fail() -> None:
-    made = failing("mask", [0, 1, 2, 3])
-    assert made._failed == {1: "problem 1"}
+    found = failing("mask", [0, 1, 2, 3])
+    assert found.failed == {1: "problem 1"}
 
 
 def test_srft_weights_sampled_rows_by_their_entropy() -> None:
@@ -225,15 +223,16 @@ def test_srft_weights_sampled_rows_by_their_entropy() -> None:
     made, (singles, entropy) = maker(keep=1.0), rows()
     flags = made.args.hybrid
     flags.estimator, flags.baseline, flags.sampled = "grpo", "all", "likelihood"
-    made._entropies = [entropy[n : n + 1] for n in range(8)]
-    batch = made.compute_advantages_and_returns(singles)
+    batch = made.with_advantages(singles, each(entropy)).experiences
     assert batch[0].advantages[0].tolist() == pytest.approx([0.1 * math.exp(entropy[0].mean())] * LENGTH)
     assert batch[1].advantages[0].tolist() == [-1.0] * LENGTH
     assert batch[3].advantages[0, :7].tolist() == pytest.approx([0.5 / (1 / 3) ** 0.5] * 7, rel=1e-4)
 
 
-def normalised(prefixes: bool, no_std_norm: bool = False) -> tuple[PrefixExperienceMaker, list[Experience]]:
-    """A maker with reinforce_baseline, and its rows, of other lengths each."""
+def normalised(
+    prefixes: bool, no_std_norm: bool = False
+) -> tuple[PrefixExperienceMaker, list[Experience], list[torch.Tensor]]:
+    """A maker with reinforce_baseline, and its rows, of other lengths each, with their entropies."""
     made, (singles, entropy) = maker(keep=1.0), rows()
     made.args.hybrid.estimator, made.args.hybrid.baseline = "reinforce_baseline", "all"
     made.advantage_estimator = "reinforce_baseline"
@@ -243,15 +242,14 @@ def normalised(prefixes: bool, no_std_norm: bool = False) -> tuple[PrefixExperie
         single.action_mask = torch.arange(LENGTH).unsqueeze(0) < length
         if not prefixes:
             single.info["prefix_length"] = torch.tensor([0])
-    made._entropies = [entropy[number : number + 1] for number in range(8)]
-    return made, singles
+    return made, singles, each(entropy)
 
 
 @pytest.mark.parametrize("no_std_norm", [False, True])
 def test_without_prefixes_reinforce_baseline_is_upstreams(no_std_norm: bool) -> None:
-    made, singles = normalised(prefixes=False, no_std_norm=no_std_norm)
-    ours = made.compute_advantages_and_returns(singles)
-    _, singles = normalised(prefixes=False)
+    made, singles, entropies = normalised(prefixes=False, no_std_norm=no_std_norm)
+    ours = made.with_advantages(singles, entropies).experiences
+    _, singles, _ = normalised(prefixes=False)
     theirs = RemoteExperienceMaker.compute_advantages_and_returns(made, singles)
     for mine, upstream in zip(ours, theirs, strict=True):
         expected = upstream.advantages * upstream.action_mask
@@ -266,8 +264,8 @@ def of_sampled(batch: list[Experience], known: list[int]) -> torch.Tensor:
 
 def test_reinforce_baseline_takes_its_statistics_from_sampled_tokens() -> None:
     """After it the sampled tokens of the batch have mean 0 and std 1; a prefix token has its row's advantage."""
-    made, singles = normalised(prefixes=True)
-    batch = made.compute_advantages_and_returns(singles)
+    made, singles, entropies = normalised(prefixes=True)
+    batch = made.with_advantages(singles, entropies).experiences
     sampled = of_sampled(batch, list(range(8)))
     assert sampled.mean().item() == pytest.approx(0, abs=1e-6)
     assert sampled.std(correction=0).item() == pytest.approx(1)
@@ -275,8 +273,8 @@ def test_reinforce_baseline_takes_its_statistics_from_sampled_tokens() -> None:
 
 
 def test_reinforce_baseline_leaves_a_failed_row_out() -> None:
-    made, singles = normalised(prefixes=True)
+    made, singles, entropies = normalised(prefixes=True)
     singles[1].info["reward_failed"] = torch.tensor([True])
-    batch = made.compute_advantages_and_returns(singles)
+    batch = made.with_advantages(singles, entropies).experiences
     sampled = of_sampled(batch, [0, 2, 3, 4, 5, 6, 7])
     assert sampled.mean().item() == pytest.approx(0, abs=1e-6) and not batch[1].advantages.any()
