@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -186,7 +187,7 @@ def start_ray(args: SimpleNamespace) -> None:
     import ray
 
     running = "RAY_ADDRESS" in os.environ
-    resources = None
+    chosen = None
     if running:  # which accelerators there are decides on the environment of the workers, so look first
         try:
             ray.init(log_to_driver=False, logging_level="ERROR")
@@ -195,9 +196,11 @@ def start_ray(args: SimpleNamespace) -> None:
                 f"no Ray cluster answers at RAY_ADDRESS {os.environ['RAY_ADDRESS']} "
                 f"({str(error).strip().splitlines()[0]}): check it, or unset it for a run on this machine alone"
             ) from None
-        resources = ray.cluster_resources()
-        ray.shutdown()
-    chosen = adapter.choose(resources)
+        try:
+            chosen = adapter.choose(ray.cluster_resources(), partial(sees_cuda, args.run.wait_seconds))
+        finally:
+            ray.shutdown()
+    chosen = chosen or adapter.choose()
     chosen.adjust(args)
     chosen.install()
     os.environ[PHASE_SECONDS] = str(args.run.phase_seconds)
@@ -212,6 +215,25 @@ def start_ray(args: SimpleNamespace) -> None:
         logging_level="INFO" if args.run.verbose else "ERROR",
         runtime_env={"env_vars": worker_environment(args, chosen), **chosen.runtime_env()},
     )
+
+
+def sees_cuda(seconds: float) -> bool:
+    """Whether PyTorch sees a GPU where the connected cluster counts one. UserError where none is free to be asked."""
+    import ray
+
+    @ray.remote(num_gpus=1, num_cpus=0)
+    def look() -> bool:
+        import torch
+
+        return torch.cuda.is_available()
+
+    try:
+        return ray.get(look.remote(), timeout=seconds)
+    except ray.exceptions.GetTimeoutError:
+        raise UserError(
+            f"none of the cluster's GPUs was free for {seconds:g} s (--run.wait_seconds): wait for the other jobs, or "
+            "end them"
+        ) from None
 
 
 def worker_environment(args: SimpleNamespace, chosen: adapter.CudaPlatform) -> dict[str, str]:

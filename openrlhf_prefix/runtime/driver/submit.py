@@ -14,7 +14,10 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from openrlhf_prefix.settings.resolve import resolve
 ADDRESS, PASSED, PYTHON, STOP = "RAY_API_SERVER_ADDRESS", "PASS_ENV", "JOB_PYTHON", "STOP_SECONDS"
 PREFIXES = ("NCCL_", "GLOO_", "HF_", "VLLM_", "OPENRLHF_PREFIX_")
 SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+HEAD_SECONDS = 10.0  # until something answers at the address at all
 AGENT_SECONDS = 120  # a head answers before its agent takes jobs
 LOST_SECONDS = 300  # without a word from the cluster
 
@@ -83,8 +87,44 @@ def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in (*usual, *named)}
 
 
+def check_head(address: str) -> None:
+    """Something answers at `address`, an error page included. Raises UserError within HEAD_SECONDS."""
+    url = address if "://" in address else f"http://{address}"
+    if not url.startswith("http"):  # ray://, which Ray itself resolves
+        return
+    deadline, reason = time.monotonic() + HEAD_SECONDS, "no answer"
+    while (left := deadline - time.monotonic()) > 0:
+        said: list[str] = []
+        # In a thread: looking a name up has no time-out.
+        thread = threading.Thread(
+            target=lambda url=url, left=left, said=said: said.append(_ask(url, left)), daemon=True
+        )
+        thread.start()
+        thread.join(left)
+        reason = said[0] if said else "no answer"
+        if not reason:
+            return
+        time.sleep(min(1.0, max(deadline - time.monotonic(), 0.0)))
+    raise UserError(
+        f"nothing answers at {address} within {HEAD_SECONDS:g} s ({reason}): give {ADDRESS} the address of the "
+        "cluster's dashboard, http://HEAD:8265"
+    )
+
+
+def _ask(url: str, seconds: float) -> str:
+    """What keeps `url` from answering; empty where it does."""
+    try:
+        urllib.request.urlopen(f"{url.rstrip('/')}/api/version", timeout=seconds).close()
+    except urllib.error.HTTPError:
+        return ""
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+    return ""
+
+
 def submit(address: str, folder: Path, variables: Mapping[str, str]) -> tuple[Any, str]:
     """The client and the id of the job. UserError where no cluster takes it."""
+    check_head(address)
     from ray.job_submission import JobSubmissionClient
 
     python = os.environ.get(PYTHON, sys.executable)

@@ -211,17 +211,20 @@ VARIABLE = "OPENRLHF_PREFIX_PLATFORM"
 PLATFORMS = {"cuda": CudaPlatform, "cpu": CpuPlatform}
 
 
-def choose(cluster_resources: dict[str, float] | None = None) -> CudaPlatform:
+def choose(cluster_resources: dict[str, float] | None = None, ask: Callable[[], bool] = lambda: False) -> CudaPlatform:
     """Chooses in the driver: by the variable, by the accelerators of a running cluster, or by this machine.
 
     Args:
         cluster_resources: of a running Ray cluster, whose head may well be a machine without a GPU.
+        ask: whether a GPU that the cluster counts is one that PyTorch sees there. Asked where Ray does not know its
+            name: such a GPU may be of a kind that is new to Ray, or the logical one of a machine without CUDA.
     """
     name = os.environ.get(VARIABLE)
     if name is not None and name not in PLATFORMS:
         raise UserError(f"{VARIABLE} is {name!r}: set it to cuda or cpu, or leave it out")
     if name is None and cluster_resources is not None:
-        name = "cuda" if any(key.startswith("accelerator_type:") for key in cluster_resources) else None
+        named = any(key.startswith("accelerator_type:") for key in cluster_resources)
+        name = "cuda" if named or (cluster_resources.get("GPU", 0) > 0 and ask()) else "cpu"
     os.environ[VARIABLE] = name or ("cuda" if torch.cuda.is_available() else "cpu")
     return current()
 

@@ -1,6 +1,10 @@
 """Joining and submitting: deadlines that name who came, what travels with a job and what does not."""
 
 import asyncio
+import http.server
+import socket
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -71,3 +75,39 @@ def test_a_log_taken_up_again_repeats_nothing(capsys, monkeypatch):
     monkeypatch.setattr(submit.asyncio, "sleep", at_once)
     asyncio.run(submit.follow(Cluster(), "job"))
     assert capsys.readouterr().out == "one\ntwo\nthree\n"
+
+
+def test_a_dead_address_is_refused_within_fifteen_seconds():
+    """Nobody listens on a port that was just given back: each try is refused at once, and tries end after 10 s."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert submit.HEAD_SECONDS < 15
+    with pytest.raises(
+        UserError, match=rf"nothing answers at http://127.0.0.1:{port} within 0.3 s .*refused.*HEAD:8265"
+    ):
+        with_seconds(0.3, f"http://127.0.0.1:{port}")
+
+
+def test_an_address_that_takes_connections_and_says_nothing_is_refused_too():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        start = time.monotonic()
+        with pytest.raises(UserError, match="nothing answers at 127.0.0.1:"):
+            with_seconds(0.3, f"127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - start < 3
+
+
+def test_an_error_page_is_an_answer(monkeypatch):
+    monkeypatch.setattr(http.server.BaseHTTPRequestHandler, "log_message", lambda *_: None)
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # 501 to everything
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    submit.check_head(f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+
+
+def with_seconds(seconds, address):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submit, "HEAD_SECONDS", seconds)
+        submit.check_head(address)
