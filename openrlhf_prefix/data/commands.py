@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_prefix.arguments import Parser, parser_of
-from openrlhf_prefix.data.check import ERRORS, WARNINGS, Settings, Survey, survey, table
+from openrlhf_prefix.data import formats, hub
+from openrlhf_prefix.data.check import Settings, survey
 from openrlhf_prefix.data.convert import convert
 from openrlhf_prefix.data.files import check_template
-from openrlhf_prefix.data.formats import FORMATS
+from openrlhf_prefix.data.findings import table
+from openrlhf_prefix.data.prompts import Prompts
 from openrlhf_prefix.data.rows import Columns
 from openrlhf_prefix.data.stats import stats
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.reward import MathVerifier
+from openrlhf_prefix.reward.answer import FALLBACKS
 
 
 def main(argv: Sequence[str]) -> None:
@@ -34,16 +37,17 @@ def parser() -> Parser:
     check.add_argument("--eval", help="problems that must not be among those of FILE; checked as well")
     check.add_argument("--max_len", type=int, help="context in tokens (data.max_len of the run)")
     check.add_argument("--max_new_tokens", type=int, help="tokens of a response (rollout.max_new_tokens of the run)")
-    check.add_argument("--no_chat_template", action="store_true", help="the run does without data.apply_chat_template")
-    check.add_argument("--input_template", help="data.input_template of the run, in place of the chat template")
+    check.add_argument("--fallback", choices=list(FALLBACKS), default="none", help="verifier.fallback of the run")
     check.add_argument("--no_verify", action="store_true", help="leave golds and demonstrations unread")
     check.add_argument("--show", type=int, default=10, help="findings of each kind that are named")
 
     read = _below(verbs, "import", "convert a published layout to the row contract")
     read.set_defaults(run=_import)
-    read.add_argument("format", metavar="FORMAT", help=", ".join(FORMATS))
-    read.add_argument("source", metavar="IN", help="JSONL, parquet, a `datasets` folder or hub name")
-    read.add_argument("target", metavar="OUT", type=Path, help=".jsonl file to write")
+    read.add_argument("format", metavar="FORMAT", nargs="?", help=", ".join(formats.FORMATS))
+    read.add_argument("source", metavar="IN", nargs="?", help="JSONL, parquet, a `datasets` folder or hub name")
+    read.add_argument("target", metavar="OUT", nargs="?", type=Path, help=".jsonl file to write")
+    read.add_argument("--list", action="store_true", help="name the formats, one a line, and stop")
+    read.add_argument("--split", default="train", help="of a `datasets` folder or hub name")
     read.add_argument("--skip_bad", action="store_true", help="leave unreadable rows out and count them")
 
     draw = _below(verbs, "stats", "histograms of lengths and answers")
@@ -52,7 +56,9 @@ def parser() -> Parser:
     draw.add_argument("target", metavar="OUT", type=Path, help=".png file to write")
 
     for verb in (check, draw):
-        verb.add_argument("--model", help="HF folder or hub name: lengths in its tokens instead of characters")
+        verb.add_argument("--model", help="HF folder or hub name: lengths in its tokens, chat template included")
+        verb.add_argument("--no_chat_template", action="store_true", help="a run without data.apply_chat_template")
+        verb.add_argument("--input_template", help="data.input_template of the run, in place of the chat template")
         verb.add_argument("--split", default="train", help="of a `datasets` folder or hub name")
         verb.add_argument("--input_key", default="prompt", help="column of the problems")
         verb.add_argument("--label_key", default="answer", help="column of the answers")
@@ -69,27 +75,26 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--max_len and --max_new_tokens belong together: give both, or neither")
     if options.max_len is not None and options.model is None:
         raise UserError("--max_len counts tokens: name the tokenizer's model in --model")
-    check_template(options.input_template)
-    tokenizer, bare = _tokenizer(options.model), options.no_chat_template or options.input_template is not None
-    with MathVerifier() as verifier:
+    prompts = _prompts(options)
+    with MathVerifier(fallback=options.fallback) as verifier:
         settings = Settings(
             columns=_columns(options),
             split=options.split,
-            tokenizer=tokenizer,
-            chat=tokenizer is not None and bool(tokenizer.chat_template) and not bare,
-            template=options.input_template,
+            tokenizer=prompts.tokenizer,
+            chat=prompts.chat,
+            template=prompts.template,
             verifier=None if options.no_verify else verifier,
             max_len=options.max_len,
             budget=options.max_new_tokens,
             progress=sys.stderr.isatty(),
         )
-        bare = replace(settings, columns=replace(settings.columns, demonstrations=None))  # evaluation shows none
-        held_out = survey(options.eval, bare) if options.eval else None
+        held_out = survey(options.eval, replace(settings, held_out=True)) if options.eval else None
         train = survey(options.file, settings, held_out)
     surveys = [train, held_out] if held_out else [train]
-    print(table(surveys, settings))
+    unit = "characters" if prompts.tokenizer is None else "tokens"
+    print(table(surveys, unit, options.max_len, options.max_new_tokens))
     for found in surveys:
-        _print_findings(found, options.show)
+        print("".join(f"{line}\n" for line in found.lines(options.show)), end="")
     print("\n".join(["", *train.examples]))
     errors = sum(found.errors for found in surveys)
     print(f"\n{errors} errors" if errors != 1 else "\n1 error")
@@ -97,26 +102,31 @@ def _check(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _print_findings(found: Survey, show: int) -> None:
-    for kinds, word in ((ERRORS, "error"), (WARNINGS, "warning")):
-        for kind in kinds:
-            sentences = found.findings[kind]
-            for sentence in sentences[:show]:
-                print(f"{word}: {sentence}")
-            if len(sentences) > show:
-                print(f"{word}: {found.name}: and {len(sentences) - show} more of '{kind}' (--show names more)")
-
-
 def _import(options: argparse.Namespace) -> None:
-    made = convert(options.format, options.source, options.target, options.skip_bad, sys.stderr.isatty())
-    for fault in made.faults:
+    if options.list:
+        print(formats.listing())
+        return
+    if options.target is None:
+        raise UserError("data import needs FORMAT IN OUT; data import --list names the formats")
+    made = convert(
+        options.format, options.source, options.target, options.skip_bad, sys.stderr.isatty(), options.split
+    )
+    for fault in made.faults.lines():
         print(f"skipped: {options.source}: {fault}")
     print(f"{options.target}: {made.text()}")
 
 
 def _stats(options: argparse.Namespace) -> None:
-    kinds = stats(options.file, options.target, _columns(options), options.split, _tokenizer(options.model))
+    kinds = stats(options.file, options.target, _columns(options), options.split, _prompts(options))
     print(f"{options.target}: answers: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())}")
+
+
+def _prompts(options: argparse.Namespace) -> Prompts:
+    """How a run with these options makes its prompts."""
+    check_template(options.input_template)
+    tokenizer, bare = _tokenizer(options.model), options.no_chat_template or options.input_template is not None
+    chat = tokenizer is not None and bool(tokenizer.chat_template) and not bare
+    return Prompts(tokenizer, chat, options.input_template)
 
 
 def _columns(options: argparse.Namespace) -> Columns:
@@ -126,9 +136,11 @@ def _columns(options: argparse.Namespace) -> Columns:
 def _tokenizer(name: str | None) -> Any:
     if name is None:
         return None
+    hub.prepare(name)
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{name} has no tokenizer that can be loaded: {' '.join(str(error).split())[:200]}") from None
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"{name} has no tokenizer that can be loaded: {said}{hub.hint()}") from None

@@ -13,9 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from openrlhf_prefix.data.faults import SHOWN, Faults
 from openrlhf_prefix.data.files import count, iterate
-from openrlhf_prefix.data.formats import FORMATS
-from openrlhf_prefix.data.rows import SHOWN, Columns, parse
+from openrlhf_prefix.data.formats import FORMATS, Format, named_like, nearest
+from openrlhf_prefix.data.messages import images_of
+from openrlhf_prefix.data.rows import Columns, parse
 from openrlhf_prefix.errors import UserError
 
 
@@ -27,8 +29,11 @@ class Converted:
     demonstrations: int = 0
     bare: int = 0  # rows without a demonstration
     rejected: int = 0  # demonstrations that the data set itself marks as wrong
-    skipped: int = 0  # rows left out
-    faults: list[str] = field(default_factory=list)  # of the first SHOWN skipped ones
+    faults: Faults = field(default_factory=Faults)  # of rows left out
+
+    @property
+    def skipped(self) -> int:
+        return self.faults.total
 
     def text(self) -> str:
         """The closing line."""
@@ -38,17 +43,20 @@ class Converted:
         )
 
 
-def convert(format_name: str, source: str, target: Path, skip_bad: bool = False, progress: bool = True) -> Converted:
+def convert(
+    format_name: str, source: str, target: Path, skip_bad: bool = False, progress: bool = True, split: str = "train"
+) -> Converted:
     """Writes the rows of `source`, a layout of FORMATS, to `target`.
 
     Args:
+        split: of a `datasets` folder or hub name.
         skip_bad: leave unreadable rows out and count them, instead of stopping after the first SHOWN of them.
 
     Raises:
         UserError: an unknown layout, a target that exists or is no .jsonl, unreadable rows, or no row at all.
     """
     if format_name not in FORMATS:
-        raise UserError(f"unknown format {format_name!r}: choose one of {', '.join(FORMATS)}")
+        raise UserError(f"unknown format {format_name!r}: {_advice(format_name, source)}")
     if target.suffix.lower() != ".jsonl":
         raise UserError(f"{target} must end in .jsonl: the rows are written as JSON lines")
     if target.exists():
@@ -57,40 +65,61 @@ def convert(format_name: str, source: str, target: Path, skip_bad: bool = False,
         raise UserError(f"there is no folder {str(target.parent)!r} for {target.name}: make it first")
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        made = _write(format_name, source, temporary, skip_bad, progress)
+        made = _write(FORMATS[format_name], iterate(source, split), source, temporary, skip_bad, progress)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     return made
 
 
-def _write(format_name: str, source: str, path: Path, skip_bad: bool, progress: bool) -> Converted:
+def _advice(format_name: str, source: str) -> str:
+    """The reader that a wrong name may mean, else the one that fits the columns of the file."""
+    layout = named_like(format_name)
+    if layout is not None:
+        return f"did you mean {layout.name} ({layout.sets})? data import --list names all"
+    known = f"choose one of {', '.join(FORMATS)} (data import --list)"
+    try:
+        row = next((row for _, row in iterate(source, limit=1) if isinstance(row, dict)), {})
+    except UserError:  # the file is the next thing to mend, not this one
+        return known
+    layout = nearest(row)
+    return known if layout is None else f"{known}; nearest to the columns of {source} is {layout.name} ({layout.sets})"
+
+
+def _write(layout: Format, found: Any, source: str, path: Path, skip_bad: bool, progress: bool) -> Converted:
     made, seen, stem = Converted(), {}, Path(source).stem
-    rows = tqdm(iterate(source), total=count(source), unit=" rows", disable=not progress, dynamic_ncols=True)
+    rows = tqdm(found, total=count(source), unit=" rows", disable=not progress, dynamic_ncols=True)
+    other: Format | None = None  # the layout that the first bad row seems to have
     with path.open("w", encoding="utf-8") as out, rows:
         for number, row in rows:
-            fault = _one(format_name, number, row, stem, seen, out, made)
+            fault = _one(layout, number, row, stem, seen, out, made)
             if fault is None:
                 continue
-            made.skipped += 1
-            if made.skipped <= SHOWN:
-                made.faults.append(fault)
+            if not made.skipped and isinstance(row, dict):
+                other = nearest(row)
+            made.faults.add(fault)
             if made.skipped == SHOWN and not skip_bad:
                 break
+    hint = ""
+    if other is not None and other is not layout:
+        hint = f". Its columns are nearest to those of {other.sets}: data import {other.name}"
+    lines = "; ".join(made.faults.lines())
     if made.skipped and not skip_bad:
-        raise UserError(f"{source}: {'; '.join(made.faults)} (--skip_bad leaves such rows out and counts them)")
+        raise UserError(f"{source}: {lines} (--skip_bad leaves such rows out and counts them){hint}")
     if not made.rows:
-        raise UserError(f"{source} holds no rows" + (f" that can be used: {made.faults[0]}" if made.faults else ""))
+        raise UserError(f"{source} holds no rows" + (f" that can be used: {lines}{hint}" if lines else ""))
     return made
 
 
 def _one(
-    format_name: str, number: int, row: Any, stem: str, seen: dict[str, int], out: Any, made: Converted
+    layout: Format, number: int, row: Any, stem: str, seen: dict[str, int], out: Any, made: Converted
 ) -> str | None:
     """Writes what one row becomes; what is wrong with it otherwise."""
-    read = row if isinstance(row, str) else FORMATS[format_name](row)
+    read = row if isinstance(row, str) else layout(row)
     if isinstance(read, str):
         return f"row {number} {read}"
+    if images := images_of(row):
+        return f"row {number} has images in column {images!r}, and prefixes are of text alone"
     for index, found in enumerate(read):
         found = {"id": f"{stem}-{number}" + (f"-{index}" if index else ""), **found}
         faults: list[str] = []

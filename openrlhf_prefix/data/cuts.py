@@ -1,53 +1,57 @@
 r"""How much of a demonstration a prefix may show, and which problems keep theirs.
 
-A prefix that reaches the final answer gives the reward away: whatever follows, the verifier finds the box. So the
-drawable part ends before the box, in tokens:
+A prefix that reaches the final answer gives the reward away: whatever follows, the verifier finds it. So the drawable
+part ends before the answer (data/answers.py says where that is), in tokens:
 
     demonstration         3/6 is 1/2, so \boxed{1/2}.
     its tokens            3/6 | is | 1/2 | , | so | \ | boxed | { | 1/2 | }.       10; " \" is one token
     those up to the box   3/6 | is | 1/2 | , | so |                               the first 5 are the same; then " "
     limit                 5
 
-The limit is the common beginning of the ids of the whole text and of the text up to its box. These ids decode to a
+The limit is the common beginning of the ids of the whole text and of the text up to its answer. These ids decode to a
 beginning of that text, for any tokenizer, fast or slow, whatever merges across the cut; a token that holds anything of
-the box is left out. (Character offsets would say the same, but only fast tokenizers have them, and for 46 000 long
+the answer is left out. (Character offsets would say the same, but only fast tokenizers have them, and for 46 000 long
 demonstrations they are gigabytes of Python tuples.)
-
-A worked text may box its answer more than once. The first box with the content of the last one counts: an earlier box
-gives the answer away just as well. A box with other content, such as a guess put right later, does not.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 from openrlhf_prefix.algorithm.sampler import stable_uniform
-from openrlhf_prefix.reward.answer import MAX_CHARACTERS
+from openrlhf_prefix.data.answers import answer_starts
+from openrlhf_prefix.data.prompts import encode
+from openrlhf_prefix.reward import MathVerifier
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")  # these two find what reward/answer.py finds
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+def encode_with_limits(
+    tokenizer: Any, texts: Sequence[str], golds: Sequence[str], verifier: MathVerifier | None
+) -> list[tuple[np.ndarray, int]]:
+    """(ids, most tokens of a prefix) of each demonstration: those before its answer, at most all but the last.
+
+    Args:
+        golds: the answer of each demonstration's problem.
+        verifier: with the settings of the run; None: prefixes may reach the answer.
+    """
+    encoded = encode(tokenizer, texts)
+    limits = [len(ids) - 1 for ids in encoded]
+    if verifier is None:
+        return list(zip(encoded, limits, strict=True))
+    starts = answer_starts(list(texts), list(golds), verifier, lambda text: token_ends(tokenizer, text))
+    cut = [index for index, start in enumerate(starts) if start is not None]
+    for index, head in zip(cut, encode(tokenizer, [texts[i][: starts[i]] for i in cut]), strict=True):
+        limits[index] = min(limits[index], common_length(encoded[index], head))
+    return list(zip(encoded, limits, strict=True))
 
 
-def answer_start(text: str) -> int | None:
-    """Index of the first character of the box that gives the final answer away; None without any box."""
-    starts = [box.start() for box in _BOX.finditer(text)]
-    if not starts:
+def token_ends(tokenizer: Any, text: str) -> Collection[int] | None:
+    """Character positions at which a token ends; None for a tokenizer that cannot say: it may be anywhere."""
+    if not getattr(tokenizer, "is_fast", False):
         return None
-    final = _content(text, starts[-1])
-    return next(start for start in starts if start == starts[-1] or final and _content(text, start) == final)
-
-
-def _content(text: str, start: int) -> str | None:
-    """What the box at `start` holds, without spaces; None when it does not close within MAX_CHARACTERS."""
-    first = text.index("{", start) + 1
-    depth = 1
-    for brace in _BRACE.finditer(text, first, first + MAX_CHARACTERS + 1):
-        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
-        if depth == 0:
-            return re.sub(r"\s+", "", text[first : brace.start()])
-    return None
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return {end for _, end in found["offset_mapping"]}
 
 
 def common_length(first: Sequence[int] | np.ndarray, second: Sequence[int] | np.ndarray) -> int:

@@ -6,6 +6,7 @@ JSON lines and parquet are streamed, so that a file of any size takes the memory
 pages, which hold 1024 rows as most writers make them); everything else
 (a `datasets` folder, json, csv, arrow, a hub name) is left to the `datasets` library, which maps it from disk.
 A row's number counts from 1: the line of a JSONL file (blank lines are no rows, but count), else the row of the table.
+As in OpenRLHF, NAME@FOLDER reads that folder (`data_dir`) of a hub name or of a local folder of files.
 """
 
 import itertools
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from openrlhf_prefix.data import hub
 from openrlhf_prefix.errors import UserError
 
 TABLES = ("json", "csv", "arrow")
@@ -28,12 +30,14 @@ def iterate(name: str, split: str = "train", limit: int | None = None) -> Iterat
     """(number, row) of one dataset, at most `limit` of them.
 
     Args:
-        name: .jsonl, .parquet, .json, .csv or .arrow file, a folder of `datasets`, or a hub name.
+        name: .jsonl, .parquet, .json, .csv or .arrow file, a folder of `datasets`, or a hub name; these two also
+            as NAME@FOLDER.
         split: of a folder or hub name; the first one there is where that name does not exist.
 
     Raises:
         UserError: there is no such file, or it cannot be read as what its name says.
     """
+    name, folder = split_name(name)
     path = Path(name).expanduser()
     suffix = path.suffix.lower()
     if suffix in LOCAL and not path.exists():
@@ -43,8 +47,35 @@ def iterate(name: str, split: str = "train", limit: int | None = None) -> Iterat
     elif suffix == ".parquet":
         rows = _parquet(path)
     else:
-        rows = _datasets(name, split)
+        rows = _datasets(name, split, folder)
     yield from itertools.islice(rows, limit)
+
+
+def names_of(names: str) -> list[str]:
+    """The names of a comma-separated list."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """NAME@FOLDER as (NAME, FOLDER); a path that is there with its @ is a name. Raises UserError for FILE@FOLDER."""
+    name = name.strip()
+    if "@" not in name or Path(name).expanduser().exists():
+        return name, None
+    base, _, folder = (part.strip() for part in name.rpartition("@"))
+    path = Path(base).expanduser()
+    if path.suffix.lower() in LOCAL or path.is_file():
+        mend = f"leave @{folder} out" if path.exists() else "check the path"
+        raise UserError(f"{name}: @ chooses a folder of a hub name, and {base} is a file, which has none: {mend}")
+    if _is_saved(path):
+        raise UserError(
+            f"{name}: @ chooses a folder of files, and {base} was saved by `datasets`: leave @{folder} out, and "
+            "choose a split with data.prompt_split (eval.split)"
+        )
+    return base, folder
+
+
+def _is_saved(path: Path) -> bool:
+    return (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists()
 
 
 def count(name: str) -> int | None:
@@ -102,7 +133,8 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
                 yield number, f"holds bytes that are not UTF-8: {error.reason}"
 
 
-def _datasets(name: str, split: str) -> Iterator[tuple[int, Row]]:
+def _datasets(name: str, split: str, folder: str | None = None) -> Iterator[tuple[int, Row]]:
+    hub.prepare(name)
     from datasets import Dataset, disable_progress_bars, load_dataset, load_from_disk
     from datasets.exceptions import DatasetGenerationError
 
@@ -112,12 +144,13 @@ def _datasets(name: str, split: str) -> Iterator[tuple[int, Row]]:
     try:
         if suffix in TABLES:
             data = load_dataset(suffix, data_files=str(path))
-        elif (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
+        elif _is_saved(path):
             data = load_from_disk(str(path))
         else:
-            data = load_dataset(str(path) if path.exists() else name)
+            data = load_dataset(str(path) if path.exists() else name, data_dir=folder)
     except (DatasetGenerationError, ValueError, OSError) as error:
-        raise UserError(f"{name} cannot be read: {_one_line(error.__cause__ or error)}") from None
+        offline = "" if path.exists() else hub.hint()
+        raise UserError(f"{name} cannot be read: {_one_line(error.__cause__ or error)}{offline}") from None
     if not isinstance(data, Dataset):
         data = data[split] if split in data else next(iter(data.values()))
     yield from enumerate(data, 1)
@@ -131,6 +164,12 @@ def check_exists(flag: str, path: str) -> None:
     """`path` is there, unless it may be a hub name. Raises UserError."""
     if looks_local(path) and not Path(path).expanduser().exists():
         raise UserError(f"{flag}: there is no {path!r} here ({Path.cwd()}); check the path")
+
+
+def check_datasets(flag: str, names: str) -> None:
+    """Every name of a comma-separated list of data sets is there, or may be a hub name. Raises UserError."""
+    for name in names_of(names):
+        check_exists(flag, split_name(name)[0])
 
 
 def check_template(template: str | None) -> None:

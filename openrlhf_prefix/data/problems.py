@@ -8,7 +8,7 @@ so, left out and counted:
     --data.long_prompts refuse | drop                      prompt + budget > data.max_len
     --prefix.long_demonstrations refuse | drop | truncate  |y*| > budget; truncate: prefixes of at most budget - 1
     --prefix.demonstration_fraction F                      only this share of the problems keeps demonstrations
-    --prefix.stop_before_answer true | false               prefixes end before the final box (data/cuts.py)
+    --prefix.stop_before_answer true | false               prefixes end before their answer (data/cuts.py)
 """
 
 from collections import Counter
@@ -20,11 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_prefix.data import cuts
+from openrlhf_prefix.data import cuts, formats
 from openrlhf_prefix.data.cuts import trains_whole
-from openrlhf_prefix.data.files import iterate
-from openrlhf_prefix.data.rows import Columns, Row, parse, refuse
+from openrlhf_prefix.data.faults import refuse
+from openrlhf_prefix.data.files import iterate, names_of
+from openrlhf_prefix.data.prompts import Prompts, doubled_thought
+from openrlhf_prefix.data.rows import Columns, Row, parse
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.reward import MathVerifier
 
 REFUSE, DROP = "refuse", "drop"
 # What `counts` of load_problems may hold, in the words of the start-up line.
@@ -34,6 +37,7 @@ LONG_TRUNCATED = "long demonstrations for prefixes only"
 WITHHELD = "problems whose demonstrations are withheld"
 CAPPED = "demonstrations capped before their answer"
 UNUSABLE = "demonstrations that begin with their answer, unused"
+DOUBLED = "demonstrations that open <think> once more than the prompt"
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def load_problems(
     Args:
         args: nested flags; reads data.{input_key, label_key, input_template, apply_chat_template, max_samples,
             max_len, long_prompts}, prefix.{demonstrations_key, demonstration_fraction, long_demonstrations,
-            stop_before_answer}, hybrid.{demonstration, sft_steps, rescue} and train.seed.
+            stop_before_answer}, hybrid.{demonstration, sft_steps, rescue}, verifier.* and train.seed.
         budget: response tokens, prefix included.
         counts: is told how many prompts and demonstrations were dropped, cut or capped, and why.
         held_out: the problems are for evaluation, which shows no demonstrations: they are not read.
@@ -80,23 +84,40 @@ def load_problems(
     Raises:
         UserError: nothing to read, rows that cannot be used, or two rows with one id.
     """
-    counts = Counter() if counts is None else counts
     key = None if held_out else args.prefix.demonstrations_key
+    verifier = None if held_out or not args.prefix.stop_before_answer else MathVerifier(**vars(args.verifier))
+    reader = _Reader(args, tokenizer, budget, Counter() if counts is None else counts, verifier)
     columns = Columns(args.data.input_key, args.data.label_key, key)
     problems: list[Problem] = []
     places: dict[str, str] = {}
-    for name in names.split(","):
-        bad: list[str] = []
-        found = [parse(number, row, columns, bad) for number, row in iterate(name, split, args.data.max_samples)]
-        refuse(name, bad)
-        if not found:
-            raise UserError(f"{name} holds no rows: check the file and the split {split!r}")
-        rows = [row for row in found if row is not None]
-        check_ids(name, rows, places)
-        problems += _tokenise(name, rows, args, tokenizer, budget, counts)
+    try:
+        for name in names_of(names):
+            rows = _read(name, split, args.data.max_samples, columns)
+            check_ids(name, rows, places)
+            problems += reader.tokenise(name, rows)
+    finally:
+        if verifier is not None:
+            verifier.close()
     if not problems:
         raise UserError(f"{names}: every prompt is too long and was dropped: raise data.max_len")
     return problems[: args.data.max_samples]  # as upstream, of each file and of all
+
+
+def _read(name: str, split: str, limit: int, columns: Columns) -> list[Row]:
+    """The rows of one file, all of which keep the contract."""
+    bad: list[str] = []
+    rows, hint, found = [], "", 0
+    for number, raw in iterate(name, split, limit):
+        found += 1
+        row = parse(number, raw, columns, bad)
+        if row is not None:
+            rows.append(row)
+        elif len(bad) == 1 and isinstance(raw, dict):
+            hint = formats.hint(raw, name, (columns.prompt, columns.answer))
+    refuse(name, bad, hint)
+    if not found:
+        raise UserError(f"{name} holds no rows: check the file and the split {split!r}")
+    return rows
 
 
 def identifier(name: str, row: Row) -> str:
@@ -112,124 +133,102 @@ def check_ids(name: str, rows: Sequence[Row], places: dict[str, str]) -> None:
         if key in places:
             bad.append(f"row {row.number} has the id {key!r} of {places[key]}")
         places.setdefault(key, place)
-    if bad:
-        bad[-1] += ": rows of one id would share their random draws, so give each its own (or rename a file)"
-    refuse(name, bad)
+    refuse(name, bad, "Rows of one id would share their random draws, so give each its own (or rename a file)")
 
 
-def _tokenise(
-    name: str, rows: Sequence[Row], args: SimpleNamespace, tokenizer: Any, budget: int, counts: Counter[str]
-) -> list[Problem]:
-    bad: list[str] = []
-    prompts = [_render(row, args, tokenizer, bad) for row in rows]
-    refuse(name, bad)
-    prompt_ids = _encode(tokenizer, prompts)
-    kept = [_prompt_fits(row, ids, args, budget, counts, bad) for row, ids in zip(rows, prompt_ids, strict=True)]
-    texts = [
-        _kept_demonstrations(name, row, args, counts) if fits else () for row, fits in zip(rows, kept, strict=True)
-    ]
-    drawable = iter(_encode_with_limits(tokenizer, [text for group in texts for text in group], args))
-    source, problems = Path(name).stem, []
-    for row, ids, group, fits in zip(rows, prompt_ids, texts, kept, strict=True):
-        pairs = [next(drawable) for _ in group]
-        pairs = _check_demonstrations(row.number, pairs, args, budget, counts, bad)
-        if fits:
-            problems.append(
-                Problem(
-                    id=identifier(name, row),
-                    source=source if row.source is None else row.source,
-                    answer=row.answer,
-                    prompt_ids=ids,
-                    demonstrations=tuple(pair[0] for pair in pairs),
-                    limits=tuple(pair[1] for pair in pairs),
+@dataclass(frozen=True)
+class _Reader:
+    """Rows to problems, with the flags of a run."""
+
+    args: SimpleNamespace
+    tokenizer: Any
+    budget: int
+    counts: Counter[str]
+    verifier: MathVerifier | None  # None: prefixes may reach the answer
+
+    def tokenise(self, name: str, rows: Sequence[Row]) -> list[Problem]:
+        """The problems of one file. Raises UserError with everything that is wrong with them."""
+        bad: list[str] = []
+        prompts = Prompts(self.tokenizer, self.args.data.apply_chat_template, self.args.data.input_template)
+        rendered = [prompts.text(row, bad) for row in rows]
+        refuse(name, bad)
+        prompt_ids = prompts.ids(rendered)
+        kept = [self._fits(row, ids, bad) for row, ids in zip(rows, prompt_ids, strict=True)]
+        texts = [self._demonstrations(name, row) if fits else () for row, fits in zip(rows, kept, strict=True)]
+        for prompt, group in zip(rendered, texts, strict=True):
+            self.counts[DOUBLED] += sum(doubled_thought(prompt, text) for text in group)
+        golds = [row.answer for row, group in zip(rows, texts, strict=True) for _ in group]
+        flat = [text for group in texts for text in group]
+        drawable = iter(cuts.encode_with_limits(self.tokenizer, flat, golds, self.verifier))
+        source, problems = Path(name).stem, []
+        for row, ids, group, fits in zip(rows, prompt_ids, texts, kept, strict=True):
+            pairs = self._usable(row.number, [next(drawable) for _ in group], bad)
+            if fits:
+                problems.append(
+                    Problem(
+                        id=identifier(name, row),
+                        source=source if row.source is None else row.source,
+                        answer=row.answer,
+                        prompt_ids=ids,
+                        demonstrations=tuple(pair[0] for pair in pairs),
+                        limits=tuple(pair[1] for pair in pairs),
+                    )
                 )
-            )
-    refuse(name, bad)
-    return problems
+        refuse(name, bad)
+        return problems
 
-
-def _render(row: Row, args: SimpleNamespace, tokenizer: Any, bad: list[str]) -> str:
-    if args.data.apply_chat_template:
-        messages = [{"role": "user", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    if not isinstance(row.prompt, str):
-        bad.append(f"row {row.number} has chat messages for a prompt: set --data.apply_chat_template")
-        return ""
-    return args.data.input_template.replace("{}", row.prompt) if args.data.input_template else row.prompt
-
-
-def _encode(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
-    """Ids without special tokens: the chat template has written those that belong."""
-    if not texts:
-        return []
-    return [np.asarray(ids, dtype=np.int32) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
-
-
-def _encode_with_limits(tokenizer: Any, texts: Sequence[str], args: SimpleNamespace) -> list[tuple[np.ndarray, int]]:
-    """(ids, most tokens of a prefix) of each text."""
-    encoded = _encode(tokenizer, texts)
-    limits = [len(ids) - 1 for ids in encoded]
-    starts = [cuts.answer_start(text) if args.prefix.stop_before_answer else None for text in texts]
-    boxed = [index for index, start in enumerate(starts) if start is not None]
-    for index, head in zip(boxed, _encode(tokenizer, [texts[i][: starts[i]] for i in boxed]), strict=True):
-        limits[index] = min(limits[index], cuts.common_length(encoded[index], head))
-    return list(zip(encoded, limits, strict=True))
-
-
-def _prompt_fits(
-    row: Row, ids: np.ndarray, args: SimpleNamespace, budget: int, counts: Counter[str], bad: list[str]
-) -> bool:
-    fits = len(ids) + budget <= args.data.max_len
-    if not fits and args.data.long_prompts == DROP:
-        counts[LONG_PROMPTS] += 1
-    elif not fits:
-        bad.append(
-            f"row {row.number} has a prompt of {len(ids)} tokens: with a response of {budget} it exceeds data.max_len "
-            f"{args.data.max_len} (--data.long_prompts drop leaves such rows out)"
-        )
-    return fits
-
-
-def _kept_demonstrations(name: str, row: Row, args: SimpleNamespace, counts: Counter[str]) -> tuple[str, ...]:
-    fraction = args.prefix.demonstration_fraction
-    if not row.demonstrations or cuts.keeps_demonstrations(args.train.seed, identifier(name, row), fraction):
-        return row.demonstrations
-    counts[WITHHELD] += 1
-    return ()
-
-
-def _check_demonstrations(
-    number: int,
-    pairs: list[tuple[np.ndarray, int]],
-    args: SimpleNamespace,
-    budget: int,
-    counts: Counter[str],
-    bad: list[str],
-) -> list[tuple[np.ndarray, int]]:
-    """The usable ones of a row, with limits that leave a token of the budget to the policy."""
-    kept = []
-    room = budget - trains_whole(args)  # the token that ends it
-    for index, (ids, limit) in enumerate(pairs):
-        long = len(ids) > room
-        if len(ids) < 2:
+    def _fits(self, row: Row, ids: np.ndarray, bad: list[str]) -> bool:
+        limit = self.args.data.max_len
+        fits = len(ids) + self.budget <= limit
+        if not fits and self.args.data.long_prompts == DROP:
+            self.counts[LONG_PROMPTS] += 1
+        elif not fits:
             bad.append(
-                f"row {number}: demonstration {index} has {len(ids)} tokens; a prefix needs 2 or more, so "
-                "give a worked demonstration or none"
+                f"row {row.number} has a prompt of {len(ids)} tokens: with a response of {self.budget} it exceeds "
+                f"data.max_len {limit} (--data.long_prompts drop leaves such rows out)"
             )
-        elif long and args.prefix.long_demonstrations == REFUSE:
-            bad.append(
-                f"row {number}: demonstration {index} has {len(ids)} tokens, more than a response may have "
-                f"({room}): raise rollout.max_new_tokens (and data.max_len), or set --prefix.long_demonstrations "
-                "drop or truncate"
-            )
-        elif long and args.prefix.long_demonstrations == DROP:
-            counts[LONG_DROPPED] += 1
-        else:
-            counts[LONG_TRUNCATED] += long
-            counts[CAPPED] += 0 < limit < len(ids) - 1
-            counts[UNUSABLE] += limit == 0
-            kept.append((ids, min(limit, budget - 1)))
-    return kept
+        return fits
+
+    def _demonstrations(self, name: str, row: Row) -> tuple[str, ...]:
+        """Those of the row, if it is among the share of problems that keep theirs."""
+        fraction = self.args.prefix.demonstration_fraction
+        if not row.demonstrations or cuts.keeps_demonstrations(self.args.train.seed, identifier(name, row), fraction):
+            return row.demonstrations
+        self.counts[WITHHELD] += 1
+        return ()
+
+    def _usable(
+        self, number: int, pairs: list[tuple[np.ndarray, int]], bad: list[str]
+    ) -> list[tuple[np.ndarray, int]]:
+        """The usable ones of a row, with limits that leave a token of the budget to the policy."""
+        kept, flag = [], self.args.prefix.long_demonstrations
+        room = self.budget - trains_whole(self.args)  # the token that ends it
+        for index, (ids, limit) in enumerate(pairs):
+            long = len(ids) > room
+            if len(ids) < 2:
+                bad.append(too_short(number, index, len(ids)))
+            elif long and flag == REFUSE:
+                bad.append(
+                    f"row {number}: demonstration {index} has {len(ids)} tokens, more than a response may have "
+                    f"({room}): raise rollout.max_new_tokens (and data.max_len), or set --prefix.long_demonstrations "
+                    "drop or truncate"
+                )
+            elif long and flag == DROP:
+                self.counts[LONG_DROPPED] += 1
+            else:
+                self.counts[LONG_TRUNCATED] += long
+                self.counts[CAPPED] += 0 < limit < len(ids) - 1
+                self.counts[UNUSABLE] += limit == 0
+                kept.append((ids, min(limit, self.budget - 1)))
+        return kept
+
+
+def too_short(number: int, index: int, tokens: int) -> str:
+    """The sentence about a demonstration without a token for the prefix and one for the policy."""
+    return (
+        f"row {number}: demonstration {index} has {tokens} tokens; a prefix needs 2 or more, so give a worked "
+        "demonstration or none"
+    )
 
 
 def response_budget(args: SimpleNamespace) -> int:

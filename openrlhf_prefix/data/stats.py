@@ -10,12 +10,14 @@ east, \text{no solution}                    text
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from openrlhf_prefix.data.faults import refuse
 from openrlhf_prefix.data.files import iterate
-from openrlhf_prefix.data.rows import Columns, parse, prompt_text, refuse
+from openrlhf_prefix.data.prompts import Prompts, encode
+from openrlhf_prefix.data.rows import Columns, parse
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.reward.answer import extract_boxed
 
@@ -37,55 +39,51 @@ def answer_kind(answer: str) -> str:
     return next((kind for kind, pattern in KINDS.items() if pattern.fullmatch(bare)), OTHER)
 
 
-def stats(name: str, target: Path, columns: Columns, split: str = "train", tokenizer: Any = None) -> Counter[str]:
+def stats(
+    name: str, target: Path, columns: Columns, split: str = "train", prompts: Prompts | None = None
+) -> Counter[str]:
     """Draws the picture of one file; returns how many answers there are of each kind.
+
+    Args:
+        prompts: how a run makes its prompts; lengths are in tokens if it has a tokenizer.
 
     Raises:
         UserError: rows that break the contract, none at all, a target that is no .png, or matplotlib is missing.
     """
     if target.suffix.lower() != ".png":
         raise UserError(f"{target} must end in .png")
-    prompts: list[int] = []
-    demonstrations: list[int] = []
-    per_problem: list[int] = []
-    kinds: Counter[str] = Counter()
-    bad: list[str] = []
+    prompts = prompts or Prompts()
+    lengths, kinds, bad = Lengths(), Counter(), []
     for number, raw in iterate(name, split):
         row = parse(number, raw, columns, bad)
-        if row is None:
+        prompt = None if row is None else prompts.text(row, bad)
+        if row is None or prompt is None:
             continue
-        prompts.append(_length(prompt_text(row), tokenizer))
-        demonstrations += [_length(text, tokenizer) for text in row.demonstrations]
-        per_problem.append(len(row.demonstrations))
+        lengths.prompts.append(prompts.length(prompt))
+        lengths.demonstrations += [_length(text, prompts.tokenizer) for text in row.demonstrations]
+        lengths.per_problem.append(len(row.demonstrations))
         kinds[answer_kind(row.answer)] += 1
     refuse(name, bad)
-    if not prompts:
+    if not lengths.prompts:
         raise UserError(f"{name} holds no rows: check the file and the split {split!r}")
-    _draw(
-        target,
-        Path(name).name,
-        "characters" if tokenizer is None else "tokens",
-        prompts,
-        demonstrations,
-        per_problem,
-        kinds,
-    )
+    _draw(target, Path(name).name, "characters" if prompts.tokenizer is None else "tokens", lengths, kinds)
     return kinds
 
 
+@dataclass
+class Lengths:
+    """What the picture is drawn from, one number a prompt, a demonstration, and a problem."""
+
+    prompts: list[int] = field(default_factory=list)
+    demonstrations: list[int] = field(default_factory=list)
+    per_problem: list[int] = field(default_factory=list)
+
+
 def _length(text: str, tokenizer: Any) -> int:
-    return len(text) if tokenizer is None else len(tokenizer([text], add_special_tokens=False)["input_ids"][0])
+    return len(text) if tokenizer is None else len(encode(tokenizer, [text])[0])
 
 
-def _draw(
-    target: Path,
-    title: str,
-    unit: str,
-    prompts: Sequence[int],
-    demonstrations: Sequence[int],
-    per_problem: Sequence[int],
-    kinds: Counter[str],
-) -> None:
+def _draw(target: Path, title: str, unit: str, lengths: Lengths, kinds: Counter[str]) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -94,14 +92,14 @@ def _draw(
     figure = Figure(figsize=(10, 7), layout="constrained")
     FigureCanvasAgg(figure)  # no display, whatever the machine has
     (first, second), (third, fourth) = figure.subplots(2, 2)
-    for axes, lengths, what in ((first, prompts, "prompt"), (second, demonstrations, "demonstration")):
-        axes.hist(lengths, bins=min(50, max(lengths, default=0) - min(lengths, default=0) + 1))
+    for axes, found, what in ((first, lengths.prompts, "prompt"), (second, lengths.demonstrations, "demonstration")):
+        axes.hist(found, bins=min(50, max(found, default=0) - min(found, default=0) + 1))
         axes.set(title=f"{what} length", xlabel=unit, ylabel=f"{what}s")
-    tally = Counter(per_problem)
+    tally = Counter(lengths.per_problem)
     third.bar([str(number) for number in sorted(tally)], [tally[number] for number in sorted(tally)], width=0.5)
     third.set(title="demonstrations of a problem", xlabel="demonstrations", ylabel="problems")
     names = [kind for kind, _ in kinds.most_common()]
     fourth.barh(names[::-1], [kinds[kind] for kind in names[::-1]], height=0.5)
     fourth.set(title="kind of answer", xlabel="problems")
-    figure.suptitle(f"{title}: {len(prompts)} problems, {len(demonstrations)} demonstrations")
+    figure.suptitle(f"{title}: {len(lengths.prompts)} problems, {len(lengths.demonstrations)} demonstrations")
     figure.savefig(target, dpi=120)

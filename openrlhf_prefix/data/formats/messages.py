@@ -3,33 +3,37 @@
     messages   [{"role": "user", ..}, {"role": "assistant", "content": "... so \\boxed{3}"}]
     answer     optional; without it the answer is what stands in the last message's final box
 
-The last message becomes the demonstration, everything before it the prompt. A conversation without an answer to verify
-is of no use here and is said to be so.
+AM-DeepSeek-R1-Distilled-1.4M writes the answer into a message:
+{"role": "user", "content": .., "info": {"reference_answer": "3"}}. The last message becomes the demonstration,
+everything before it the prompt. A conversation without an answer to verify is of no use here and is said to be so.
 """
 
 from typing import Any
 
-from openrlhf_prefix.data.formats.parts import Fault, answer, chat, contract, optional
-from openrlhf_prefix.reward.answer import extract_boxed
+from openrlhf_prefix.data.formats.parts import answer, boxed_answer, chat, contract, optional, split_conversation
+
+GOLDS = ("ground_truth", "reference_answer")  # names under `info` of a message
 
 
 def messages(row: dict[str, Any]) -> list[dict[str, Any]]:
     """One contract row. Raises Fault."""
-    conversation = chat(row, "messages")
-    *prompt, last = conversation
-    if last["role"] != "assistant":
-        raise Fault(f"ends with a message of {last['role']!r} in column 'messages': the assistant's is needed")
-    if not any(message["role"] == "user" and message["content"].strip() for message in prompt):
-        raise Fault("has no message of the user in column 'messages'")
-    if prompt[-1]["role"] == "assistant":
-        raise Fault("ends with two messages of the assistant in column 'messages'")
-    gold = answer(row, "answer") if optional(row, "answer") is not None else extract_boxed(last["content"])
-    if not gold or not gold.strip():
-        raise Fault("has no answer: neither a column 'answer' nor a closed \\boxed{..} in its last message")
+    prompt, last = split_conversation(chat(row, "messages"), "messages")
     return contract(
-        [last["content"]],
+        [last],
         id=optional(row, "id"),
         prompt=prompt,
-        answer=gold,
+        answer=conversation_answer(row, row["messages"], last),
         source=optional(row, "source"),
     )
+
+
+def conversation_answer(row: dict[str, Any], turns: list[dict[str, Any]], last: str) -> str:
+    """The column `answer`, else what a message's `info` names, else the final box of the last one."""
+    if optional(row, "answer") is not None:
+        return answer(row, "answer")
+    for turn in turns:
+        info = turn.get("info")
+        for name in GOLDS:
+            if isinstance(info, dict) and info.get(name) not in (None, ""):
+                return answer(info, name)
+    return boxed_answer(last, "its last message")

@@ -3,11 +3,12 @@
     problem                   text          answer   text          uuid, source   become id and source
     generations               ["<think> ...", ..], null: none
     correctness_math_verify   [true, false], one a generation; null elements were not verified
+    correctness_llama         [true, true], optional: the verdict of Llama-3.3-70B on rows that math-verify rejects
     is_reasoning_complete     [true, true], optional: whether the trace came to its end
 
-Source: the data set's card. A generation becomes a demonstration when math-verify, which is our verifier too, found it
-right and it is complete; the others are counted. The `solution` of the source and `messages` (one generation again)
-are not used.
+Source: the data set's card. A generation becomes a demonstration when it is complete and math-verify, which is our
+verifier too, found it right; in a row of which math-verify takes none, those that the second judge found right. The
+others are counted. The `solution` of the source and `messages` (one generation again) are not used.
 """
 
 from typing import Any
@@ -18,15 +19,14 @@ from openrlhf_prefix.data.formats.parts import answer, contract, elements, optio
 def openr1(row: dict[str, Any]) -> list[dict[str, Any]]:
     """One contract row. Raises Fault."""
     generations = elements(row, "generations", str)
-    good = [bool(generation.strip()) for generation in generations]
-    for column in ("correctness_math_verify", "is_reasoning_complete"):
-        if column == "is_reasoning_complete" and optional(row, column) is None:
-            continue
-        flags = elements(row, column, bool, nullable=True)
-        if generations or flags:
-            same_length({"generations": generations, column: flags}, "generations", column)
-        good = [before and bool(flag) for before, flag in zip(good, flags, strict=True)]
-    kept = [generation for generation, right in zip(generations, good, strict=True) if right]
+    right = _flags(row, generations, "correctness_math_verify")
+    if not any(right) and optional(row, "correctness_llama"):
+        right = _flags(row, generations, "correctness_llama")
+    complete = [True] * len(generations)
+    if optional(row, "is_reasoning_complete") is not None:
+        complete = _flags(row, generations, "is_reasoning_complete")
+    verdicts = zip(generations, right, complete, strict=True)
+    kept = [generation for generation, good, whole in verdicts if good and whole and generation.strip()]
     return contract(
         kept,
         len(generations) - len(kept),
@@ -35,3 +35,11 @@ def openr1(row: dict[str, Any]) -> list[dict[str, Any]]:
         answer=answer(row, "answer"),
         source=optional(row, "source"),
     )
+
+
+def _flags(row: dict[str, Any], generations: list[str], column: str) -> list[bool]:
+    """One a generation."""
+    flags = elements(row, column, bool, nullable=True)
+    if generations or flags:
+        same_length({"generations": generations, column: flags}, "generations", column)
+    return [bool(flag) for flag in flags]

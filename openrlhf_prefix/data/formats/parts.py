@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from openrlhf_prefix.data.rows import fault_of_messages
+from openrlhf_prefix.data.messages import read_messages
+from openrlhf_prefix.data.rows import unwrap
+from openrlhf_prefix.reward.answer import extract_boxed
 
 Reader = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
@@ -46,11 +48,9 @@ def text(row: dict[str, Any], name: str) -> str:
 
 def answer(row: dict[str, Any], name: str) -> str:
     """A gold answer: text or a number, also as the only element of a list."""
-    found = value(row, name)
-    if isinstance(found, list):
-        if len(found) != 1:
-            raise Fault(f"has {len(found)} answers in column {name!r}, which must have one")
-        found = found[0]
+    found = unwrap(value(row, name))
+    if isinstance(found, list) and len(found) != 1:
+        raise Fault(f"has {len(found)} answers in column {name!r}, which must have one")
     if isinstance(found, (dict, list, bool)):
         raise Fault(f"has {_kind(found)} in column {name!r}, which must be text or a number")
     if found is None or not str(found).strip():
@@ -63,9 +63,30 @@ def chat(row: dict[str, Any], name: str) -> list[dict[str, str]]:
     found = value(row, name)
     if found is None:
         raise Fault(f"has nothing in column {name!r}")
-    if fault := fault_of_messages(found):
-        raise Fault(f"must have chat messages in column {name!r}, but {fault}")
-    return [{"role": message["role"], "content": message["content"]} for message in found]
+    try:
+        return [{"role": message["role"], "content": message["content"]} for message in read_messages(found)]
+    except ValueError as fault:
+        raise Fault(f"must have chat messages in column {name!r}, but {fault}") from None
+
+
+def split_conversation(conversation: list[dict[str, str]], column: str) -> tuple[list[dict[str, str]], str]:
+    """(prompt, demonstration): a conversation that ends with the assistant's message, cut before it."""
+    *prompt, last = conversation
+    if last["role"] != "assistant":
+        raise Fault(f"ends with a message of {last['role']!r} in column {column!r}: the assistant's is needed")
+    if not any(message["role"] == "user" and message["content"].strip() for message in prompt):
+        raise Fault(f"has no message of the user in column {column!r}")
+    if prompt[-1]["role"] == "assistant":
+        raise Fault(f"ends with two messages of the assistant in column {column!r}")
+    return prompt, last["content"]
+
+
+def boxed_answer(text: str, where: str) -> str:
+    """What stands in the final box of a worked text, where a data set has no column for the answer."""
+    found = extract_boxed(text)
+    if not found or not found.strip():
+        raise Fault(f"has no answer: neither a column 'answer' nor a closed \\boxed{{..}} in {where}")
+    return found
 
 
 def elements(row: dict[str, Any], name: str, kind: type, nullable: bool = False) -> list[Any]:
@@ -88,7 +109,7 @@ def same_length(row: dict[str, Any], first: str, second: str) -> None:
 
 
 def contract(demonstrations: list[str], rejected: int = 0, **columns: Any) -> list[dict[str, Any]]:
-    """One contract row; columns that are None are left out, and so are empty demonstrations."""
+    """One contract row; columns that are None are left out."""
     row = {name: found for name, found in columns.items() if found is not None}
     row["demonstrations"] = demonstrations
     return [{**row, "rejected_demonstrations": rejected} if rejected else row]

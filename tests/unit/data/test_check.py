@@ -10,10 +10,10 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("numpy")
 
 from openrlhf_prefix import cli  # noqa: E402
-from openrlhf_prefix.data.check import (  # noqa: E402
+from openrlhf_prefix.data.check import CHUNK, Settings, survey  # noqa: E402
+from openrlhf_prefix.data.findings import (  # noqa: E402
     BARE,
     BROKEN,
-    CHUNK,
     DOUBLED,
     GOLDS,
     IDS,
@@ -21,9 +21,7 @@ from openrlhf_prefix.data.check import (  # noqa: E402
     LONG,
     REJECTED,
     REPEATED,
-    Settings,
     Survey,
-    survey,
     table,
 )
 from openrlhf_prefix.errors import UserError  # noqa: E402
@@ -74,8 +72,12 @@ def test_a_clean_file_has_no_findings(tmp_path: Path) -> None:
         ("{", "row 2 is not JSON"),
         (good(prompt=""), "row 2 has no prompt"),
         ({"prompt": "b"}, "row 2 has no answer"),
-        (good("b", answer=["7"]), "row 2: the answer must be text or a number, not list"),
-        (good("b", demonstrations="xyz"), "row 2: 'demonstrations' must be a list of strings"),
+        (good("b", answer=["7", "8"]), "row 2: the answer must be text or a number, not 2 answers"),
+        (
+            good("b", demonstrations={"text": "xyz"}),
+            "row 2: 'demonstrations' must be a list of strings, or one string",
+        ),
+        (good("b", demonstrations=[""]), "row 2: demonstration 0 is empty"),
     ],
 )
 def test_a_row_that_breaks_the_contract_is_an_error(tmp_path: Path, row: Any, sentence: str) -> None:
@@ -135,7 +137,7 @@ def test_the_examples_mark_the_cut_before_the_answer(tmp_path: Path) -> None:
 def test_percentiles_are_lengths_that_occur(tmp_path: Path) -> None:
     """Of prompts with 1 to 10 letters, p50 is 6 (the next one up), p90 and p99 are 10."""
     rows = [good("x" * length, demonstrations=["ab"]) for length in range(1, 11)]
-    text = table([found(tmp_path, *rows)], Settings())
+    text = table([found(tmp_path, *rows)], "characters")
     assert "6 / 10 / 10 / 10" in text and "2 / 2 / 2 / 2" in text
 
 
@@ -150,16 +152,68 @@ def test_the_verb_prints_and_ends_with_1_after_an_error_and_with_0_after_warning
     assert f"error: {bad}: row 2 is not JSON" in printed and printed.endswith("\n1 error\n")
 
 
-def test_the_verb_reads_the_evaluation_set_without_asking_it_for_demonstrations(tmp_path, capsys) -> None:
-    held_out = write(tmp_path / "eval.jsonl", {"prompt": "a", "answer": "7"})
+def test_the_verb_shows_demonstrations_of_the_evaluation_set_without_asking_for_them(tmp_path, capsys) -> None:
+    """Two of three rows have some, one of another kind: no run reads them, so nothing about them is an error."""
+    rows = [good("a"), {"prompt": "b", "answer": "7"}, good("c", demonstrations=["x", "", 7, "y"])]
+    held_out = write(tmp_path / "eval.jsonl", *rows)
     cli.main(["data", "check", write(tmp_path / "set.jsonl", good()), "--eval", held_out, "--no_verify"])
     printed = capsys.readouterr().out
-    row = next(line for line in printed.splitlines() if line.startswith("warning: no demonstration"))
-    assert row.split()[-2:] == ["0", "-"]
+    cells = {line[:31].strip(): line.split()[-2:] for line in printed.splitlines()}
+    assert cells["demonstrations"] == ["1", "3"]
+    assert cells["warning: no demonstration"] == ["0", "-"]
+    assert "\n0 errors" in printed
+
+
+def test_one_mistake_in_all_rows_is_one_line_with_a_count(tmp_path, capsys) -> None:
+    path = write(tmp_path / "set.jsonl", *[{"prompt": f"p{index}"} for index in range(2048)])
+    with pytest.raises(SystemExit):
+        cli.main(["data", "check", path, "--no_verify"])
+    errors = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"error: {path}: row")]
+    assert len(errors) == 1
+    assert "row 1 has no answer" in errors[0] and "the same in 2047 more rows (2, 3, 4, 5, ...)" in errors[0]
+
+
+def test_columns_of_a_published_layout_are_answered_with_its_reader(tmp_path, capsys) -> None:
+    path = write(tmp_path / "set.jsonl", {"question": "1+2?", "final_answer": "3", "r1_solution_1": "so \\boxed{3}"})
+    with pytest.raises(SystemExit):
+        cli.main(["data", "check", path, "--no_verify"])
+    assert f"openrlhf-prefix data import deepmath {path} OUT.jsonl" in capsys.readouterr().out
+
+
+class Strict(LetterTokenizer):
+    """Templates as they are found: one without a system role, and one that ignores the generation prompt."""
+
+    def apply_chat_template(self, messages: list[dict], tokenize: bool, add_generation_prompt: bool) -> str:
+        if messages[0]["role"] == "system":
+            raise ValueError("System role not supported")
+        return f"[{messages[-1]['content']}]"
+
+
+def test_a_prompt_that_the_chat_template_refuses_is_an_error_with_its_row(tmp_path: Path) -> None:
+    chat = [{"role": "system", "content": "S"}, {"role": "user", "content": "who"}]
+    refused = found(tmp_path, good("why"), good(chat), tokenizer=Strict())
+    sentence = only(refused, BROKEN)
+    assert "row 2: the tokenizer's chat template refuses its messages (system, user): System role not" in sentence
+    assert refused.errors == 1 and refused.rows == 2
+
+
+def test_a_template_that_ignores_the_generation_prompt_is_a_warning(tmp_path: Path) -> None:
+    (sentence,) = found(tmp_path, good(), tokenizer=Strict()).advice
+    assert "ignores the generation prompt: a prompt ends with '[1+2?]'" in sentence
+    asking = type("Asking", (Strict,), {})
+    asking.apply_chat_template = lambda self, messages, tokenize, add_generation_prompt: (
+        f"[{messages[-1]['content']}]" + ("a:" if add_generation_prompt else "")
+    )
+    assert not found(tmp_path, good(), tokenizer=asking()).advice
+
+
+def test_a_demonstration_of_one_token_is_the_error_that_a_run_gives(tmp_path: Path) -> None:
+    short = found(tmp_path, good(demonstrations=["x"]), tokenizer=LetterTokenizer())
+    assert "row 1: demonstration 0 has 1 tokens; a prefix needs 2 or more" in only(short, BROKEN)
 
 
 def test_what_was_not_looked_at_is_a_dash_and_no_zero(tmp_path: Path) -> None:
-    text = table([found(tmp_path, good())], Settings())
+    text = table([found(tmp_path, good())], "characters")
     cells = {line.split(": ")[1].rsplit(maxsplit=1)[0]: line.split()[-1] for line in text.splitlines() if ": " in line}
     assert {name for name, cell in cells.items() if cell == "-"} == {GOLDS, LONG, REJECTED, LEAKED, DOUBLED}
 

@@ -10,6 +10,7 @@ pytest.importorskip("pyarrow")
 
 from openrlhf_prefix import cli  # noqa: E402
 from openrlhf_prefix.data.convert import Converted, convert  # noqa: E402
+from openrlhf_prefix.data.formats import FORMATS  # noqa: E402
 from openrlhf_prefix.errors import UserError  # noqa: E402
 
 
@@ -65,10 +66,12 @@ def test_a_broken_row_stops_the_import_and_leaves_nothing(tmp_path: Path, line: 
     assert sentence in message and "in.jsonl" in message and "--skip_bad" in message
 
 
-def test_skipped_rows_are_counted_and_the_first_five_named(tmp_path: Path) -> None:
+def test_skipped_rows_of_one_fault_are_one_line_with_a_count(tmp_path: Path) -> None:
     made, rows = run(tmp_path, chat(), *[b"{"] * 7, chat("2+1?"), skip_bad=True)
     assert [row["id"] for row in rows] == ["in-1", "in-9"]
-    assert made.skipped == 7 and [fault.split()[1] for fault in made.faults] == ["2", "3", "4", "5", "6"]
+    assert made.skipped == 7
+    (line,) = made.faults.lines()
+    assert line.startswith("row 2 is not JSON") and line.endswith("the same in 6 more rows (3, 4, 5, 6, ...)")
 
 
 def test_an_id_used_twice_is_a_fault(tmp_path: Path) -> None:
@@ -107,6 +110,44 @@ def test_a_wrong_command_ends_in_one_sentence_and_exit_code_2(tmp_path, monkeypa
     assert ended.value.code == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("dapo", "verl"), ("DAPO-17k", "verl"), ("Skywork-OR1", "verl"), ("opnr1", "openr1"), ("MATH-500", "math")]
+    + [("deepmath103k", "deepmath"), ("share_gpt", "sharegpt"), ("am-thinking", "sharegpt"), ("numina", "math")],
+)
+def test_a_name_that_no_reader_has_is_answered_with_the_one_that_is_meant(tmp_path, name, meant) -> None:
+    with pytest.raises(UserError, match=f"unknown format '{name}': did you mean {meant} "):
+        convert(name, "in.jsonl", tmp_path / "out.jsonl")
+
+
+def test_an_unknown_layout_is_answered_with_the_nearest_reader(tmp_path: Path) -> None:
+    """By the columns of the file: for a name that means nothing, and for a reader that does not fit."""
+    row = {"question": "1+2?", "final_answer": "3", "r1_solution_1": "so \\boxed{3}"}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match="nearest to the columns of .*in.jsonl is deepmath"):
+        convert("xyzzy", str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl")
+    message = refusal(tmp_path, *[row] * 9)
+    assert "row 1 has no column 'messages'; the same in 4 more rows (2, 3, 4, 5)" in message
+    assert message.endswith("Its columns are nearest to those of DeepMath-103K: data import deepmath")
+
+
+def test_rows_with_images_are_refused(tmp_path: Path) -> None:
+    assert "row 2 has images in column 'images'" in refusal(tmp_path, chat(images=[]), chat("2?", images=["a.png"]))
+
+
+def test_the_list_has_one_line_for_every_format(capsys) -> None:
+    cli.main(["data", "import", "--list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(FORMATS)
+    assert any("MATH-500" in line for line in lines) and any("GSM8K" in line for line in lines)
+
+
+def test_an_import_of_nothing_names_what_is_missing(capsys) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["data", "import", "luffy", "in.jsonl"])
+    assert "data import needs FORMAT IN OUT" in capsys.readouterr().err
 
 
 def test_the_verb_says_what_it_made(tmp_path, capsys) -> None:

@@ -1,40 +1,8 @@
-"""Where the answer of a demonstration begins, how long a common beginning is, and which problems keep theirs."""
+"""How long a common beginning is, and which problems keep their demonstrations."""
 
 import pytest
 
-from openrlhf_prefix.data.cuts import answer_start, common_length, keeps_demonstrations
-
-
-@pytest.mark.parametrize(
-    ("text", "before"),
-    [
-        (r"so \boxed{5}.", "so "),
-        (r"so \fbox{5}.", "so "),
-        (r"so \boxed {5}.", "so "),
-        (r"maybe \boxed{4}, no: \boxed{5}", r"maybe \boxed{4}, no: "),  # a guess with other content gives nothing away
-        (r"<think>it is \boxed{5}</think> \boxed{5}", "<think>it is "),  # the answer is given away by the first
-        (r"it is \boxed{ 5 }. So \boxed{5}", "it is "),  # spaces do not hide it
-        (r"\boxed{5}", ""),
-        (r"\boxed{\frac{1}{2}} then \boxed{\frac{1}{2}}", ""),
-        (r"a \boxed{\{1\}} b \boxed{\{1, 2\}}", r"a \boxed{\{1\}} b "),  # escaped braces are no braces
-        (r"a \boxed{5} b \boxed{5", r"a \boxed{5} b "),  # the last one never closes: there is no content to compare
-        (r"a \boxed{} b \boxed{}", r"a \boxed{} b "),
-    ],
-)
-def test_the_answer_begins_at_the_first_box_that_holds_what_the_last_one_holds(text: str, before: str) -> None:
-    assert text[: answer_start(text)] == before
-    assert answer_start(text) is not None
-
-
-@pytest.mark.parametrize("text", ["", "no box", r"\boxed 5", "boxed{5}"])
-def test_a_text_without_a_box_has_no_answer_to_stop_at(text: str) -> None:
-    assert answer_start(text) is None
-
-
-def test_many_unclosed_boxes_take_linear_time() -> None:
-    """Each box is read for 1000 characters at most: 2000 boxes are a matter of a second."""
-    text = r"\boxed{" * 2000 + "5}"
-    assert answer_start(text) == len(r"\boxed{") * 1999
+from openrlhf_prefix.data.cuts import common_length, keeps_demonstrations
 
 
 @pytest.mark.parametrize(

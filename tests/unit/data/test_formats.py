@@ -10,7 +10,7 @@ pyarrow = pytest.importorskip("pyarrow")
 from pyarrow import parquet  # noqa: E402
 
 from openrlhf_prefix.data.files import iterate  # noqa: E402
-from openrlhf_prefix.data.formats import FORMATS  # noqa: E402
+from openrlhf_prefix.data.formats import FORMATS, hint, nearest  # noqa: E402
 from openrlhf_prefix.data.rows import Columns, parse  # noqa: E402
 
 SYSTEM, USER = {"content": "S", "role": "system"}, {"content": "1+2?", "role": "user"}
@@ -49,7 +49,49 @@ OPENR1 = {
     "messages": [USER, DONE],
 }
 MESSAGES = {"messages": [SYSTEM, USER, DONE]}
-EXAMPLES = {"luffy": LUFFY, "prefix_rft": PREFIX_RFT, "openr1": OPENR1, "messages": MESSAGES}
+DEEPMATH = {
+    "question": "1+2?",
+    "final_answer": "3",
+    "difficulty": 5.0,
+    "topic": "Mathematics -> Algebra",
+    "r1_solution_1": "so \\boxed{3}",
+    "r1_solution_2": "thus \\boxed{3}",
+    "r1_solution_3": None,
+}
+MATH_500 = {
+    "problem": "1+2?",
+    "solution": "so \\boxed{3}",
+    "answer": "3",
+    "subject": "Algebra",
+    "level": 2,
+    "unique_id": "test/algebra/1.json",
+}
+GSM8K = {"question": "1+2?", "answer": "1+2 = <<1+2=3>>3\n#### 3"}
+AM_THINKING = {
+    "system": "S",
+    "conversations": [
+        {"from": "human", "value": "1+2?", "info": {"source": "openr1", "ground_truth": "3", "test_case": None}},
+        {"from": "assistant", "value": "<think>so</think><answer>3</answer>", "info": {"answer_content": "3"}},
+    ],
+}
+SKYWORK = {
+    "data_source": "train-math-deepscaler",
+    "prompt": [USER],
+    "ability": "math",
+    "reward_model": {"ground_truth": '["3"]', "style": "rule"},
+    "extra_info": {"index": 4, "model_difficulty": {"DeepSeek-R1-Distill-Qwen-7B": 0}},
+}
+EXAMPLES = {
+    "luffy": LUFFY,
+    "prefix_rft": PREFIX_RFT,
+    "openr1": OPENR1,
+    "messages": MESSAGES,
+    "deepmath": DEEPMATH,
+    "math": MATH_500,
+    "gsm8k": GSM8K,
+    "sharegpt": AM_THINKING,
+    "verl": SKYWORK,
+}
 
 EXPECTED = {
     "luffy": {"prompt": [SYSTEM, USER], "answer": "3", "source": "openr1", "demonstrations": ["so \\boxed{3}"]},
@@ -69,6 +111,15 @@ EXPECTED = {
         "rejected_demonstrations": 2,
     },
     "messages": {"prompt": [SYSTEM, USER], "answer": "3", "demonstrations": ["so \\boxed{3}"]},
+    "deepmath": {"prompt": "1+2?", "answer": "3", "demonstrations": ["so \\boxed{3}", "thus \\boxed{3}"]},
+    "math": {"id": "test/algebra/1.json", "prompt": "1+2?", "answer": "3", "demonstrations": ["so \\boxed{3}"]},
+    "gsm8k": {"prompt": "1+2?", "answer": "3", "demonstrations": [GSM8K["answer"]]},
+    "sharegpt": {
+        "prompt": [SYSTEM, USER],
+        "answer": "3",
+        "demonstrations": ["<think>so</think><answer>3</answer>"],
+    },
+    "verl": {"prompt": [USER], "answer": "3", "source": "train-math-deepscaler", "demonstrations": []},
 }
 
 MISSING = object()
@@ -113,7 +164,42 @@ def chat_faults(column: str) -> list[tuple[dict, str]]:
         ({column: [{"role": "user"}]}, start + "message 0 has no text under 'content'"),
         ({column: [{"from": "user", "value": "1+2?"}]}, start + "message 0 has no text under 'role'"),
         ({column: [{"role": "user", "content": ["1+2?"]}]}, start + "message 0 has no text under 'content'"),
+        ({column: [{"role": "user", "content": [{"type": "image"}]}]}, start + "message 0 holds an image, and"),
     ]
+
+
+def text_faults(column: str) -> list[tuple[dict, str]]:
+    """Ways in which a column of text is broken."""
+    return [
+        ({column: MISSING}, f"has no column '{column}'"),
+        ({column: None}, f"has nothing in column '{column}'"),
+        ({column: "\n "}, f"has nothing in column '{column}'"),
+        ({column: 12}, f"has a number (12) in column '{column}', which must be text"),
+        ({column: [USER]}, f"has a list in column '{column}', which must be text"),
+        ({column: {"text": "1+2?"}}, f"has an object in column '{column}', which must be text"),
+        ({column: True}, f"has true or false in column '{column}', which must be text"),
+    ]
+
+
+def gold_faults(column: str) -> list[tuple[dict, str]]:
+    """Ways in which a column with the answer is broken."""
+    return [
+        ({column: []}, f"has 0 answers in column '{column}', which must have one"),
+        ({column: ["3", "4"]}, f"has 2 answers in column '{column}', which must have one"),
+        ({column: '["3", "4"]'}, f"has 2 answers in column '{column}', which must have one"),
+        ({column: [None]}, f"has nothing in column '{column}'"),
+        ({column: '[" "]'}, f"has nothing in column '{column}'"),
+        ({column: {"value": 3}}, f"has an object in column '{column}', which must be text or a number"),
+        ({column: [[3]]}, f"has a list in column '{column}', which must be text or a number"),
+        ({column: True}, f"has true or false in column '{column}', which must be text or a number"),
+    ]
+
+
+def turns(*said: tuple[Any, Any], **more: Any) -> dict:
+    return {"conversations": [{"from": speaker, "value": text} for speaker, text in said], **more}
+
+
+HUMAN, GPT = ("human", "1+2?"), ("gpt", "so \\boxed{3}")
 
 
 GOLD = [
@@ -196,6 +282,48 @@ FAULTS = {
         ({"answer": {"value": 3}}, "has an object in column 'answer', which must be text or a number"),
         ({"answer": ["3", "4"]}, "has 2 answers in column 'answer', which must have one"),
     ],
+    "deepmath": [
+        *text_faults("question"),
+        *gold_faults("final_answer"),
+        ({"final_answer": MISSING}, "has no column 'final_answer'"),
+        ({"final_answer": None}, "has nothing in column 'final_answer'"),
+        ({"r1_solution_1": MISSING}, "has no column 'r1_solution_1'"),
+        ({"r1_solution_1": " "}, "has nothing in column 'r1_solution_1'"),
+        ({"r1_solution_2": ["so 3"]}, "has a list in column 'r1_solution_2', which must be text"),
+    ],
+    "math": [*text_faults("problem"), *text_faults("solution"), *gold_faults("answer")],
+    "gsm8k": [
+        *text_faults("question"),
+        *text_faults("answer"),
+        ({"answer": "3"}, "has no line '#### ANSWER' at the end of column 'answer'"),
+        ({"answer": "so\n####"}, "has no line '#### ANSWER'"),
+        ({"answer": "so\n#### \n"}, "has no line '#### ANSWER'"),
+        ({"answer": "so\n### 3"}, "has no line '#### ANSWER'"),
+        ({"answer": "#### 3 so\n#### "}, "has no line '#### ANSWER'"),
+        ({"answer": ["so\n#### 3"]}, "has a list in column 'answer', which must be text"),
+    ],
+    "sharegpt": [
+        ({"conversations": MISSING}, "has no column 'conversations'"),
+        ({"conversations": None}, "has nothing in column 'conversations'"),
+        ({"conversations": "1+2?"}, "has text in column 'conversations', which must be a list"),
+        ({"conversations": ["1+2?"]}, "has text as element 0 of column 'conversations', which must be an object"),
+        ({"conversations": [USER]}, "has None under 'from' of element 0 of column 'conversations', which must be"),
+        (turns(("tool", "x"), GPT), "has 'tool' under 'from' of element 0 of column 'conversations'"),
+        (turns((7, "x"), GPT), "has 7 under 'from' of element 0"),
+        (turns(HUMAN), "ends with a message of 'user' in column 'conversations': the assistant's is needed"),
+        (turns(HUMAN, GPT, HUMAN), "ends with a message of 'user'"),
+        (turns(GPT), "has no message of the user in column 'conversations'"),
+        (turns(("system", "S"), GPT), "has no message of the user"),
+        (turns(("human", ""), GPT), "has no message of the user"),
+        (turns(HUMAN, GPT, GPT), "ends with two messages of the assistant in column 'conversations'"),
+        (turns(HUMAN, ("gpt", "so 3")), "has no answer: neither a column 'answer' nor a closed \\boxed{..}"),
+        (turns(HUMAN, ("gpt", "\\boxed{3")), "has no answer"),
+        (turns(HUMAN, ("gpt", None)), "must have chat messages in column 'conversations', but message 2 has no text"),
+        (turns(HUMAN, ("gpt", 3)), "must have chat messages in column 'conversations', but message 2 has no text"),
+        ({"system": 3}, "must have chat messages in column 'conversations', but message 0 has no text"),
+        *[fault for fault in gold_faults("answer") if fault[0] != {"answer": None}],
+    ],
+    "verl": [*chat_faults("prompt"), *GOLD, *gold_faults("reward_model.ground_truth")],
 }
 
 
@@ -230,6 +358,25 @@ def test_every_layout_is_broken_in_20_ways_or_more() -> None:
         ("openr1", {"uuid": None, "source": MISSING}, ["so \\boxed{3}"], "3"),
         ("messages", {"answer": 4}, ["so \\boxed{3}"], "4"),
         ("messages", {"messages": [USER, {**DONE, "name": "bot"}]}, ["so \\boxed{3}"], "3"),
+        ("messages", {"messages": [{**USER, "info": {"reference_answer": "4"}}, DONE]}, ["so \\boxed{3}"], "4"),
+        ("messages", {"messages": [USER, {**DONE, "info": {"reference_answer": None}}]}, ["so \\boxed{3}"], "3"),
+        ("openr1", {"correctness_llama": [False, True, True]}, ["so \\boxed{3}"], "3"),  # asked where none is right
+        (
+            "openr1",
+            {"correctness_math_verify": [False, False, None], "correctness_llama": [False, True, True]},
+            ["so \\boxed{4}"],  # the third is not complete
+            "3",
+        ),
+        ("deepmath", {"r1_solution_2": MISSING, "r1_solution_3": MISSING}, ["so \\boxed{3}"], "3"),
+        ("deepmath", {"final_answer": 3, "topic": MISSING}, ["so \\boxed{3}", "thus \\boxed{3}"], "3"),
+        ("math", {"answer": MISSING, "unique_id": MISSING}, ["so \\boxed{3}"], "3"),  # MATH, NuminaMath
+        ("gsm8k", {"answer": "a #### b\n####  1,200 "}, ["a #### b\n####  1,200 "], "1,200"),
+        ("sharegpt", turns(HUMAN, GPT, system=None), ["so \\boxed{3}"], "3"),
+        ("sharegpt", turns(HUMAN, GPT, HUMAN, GPT, answer=["4"]), ["so \\boxed{3}"], "4"),
+        ("verl", {"reward_model.ground_truth": ["3"], "data_source": MISSING}, [], "3"),
+        ("verl", {"reward_model.ground_truth": "34", "extra_info": {"index": "u-1"}}, [], "34"),  # DAPO
+        ("verl", {"reward_model.ground_truth": '["\\\\frac{1}{2}"]'}, [], "\\frac{1}{2}"),
+        ("verl", {"reward_model.ground_truth": "[1, 2)"}, [], "[1, 2)"),  # an interval is no list
     ],
 )
 def test_what_may_be_absent_is_no_fault(name: str, changes: dict, demonstrations: list, answer: str) -> None:
@@ -241,3 +388,22 @@ def test_what_may_be_absent_is_no_fault(name: str, changes: dict, demonstrations
 def test_an_earlier_turn_stays_in_the_prompt() -> None:
     (row,) = FORMATS["messages"]({"messages": [USER, DONE, USER, DONE]})
     assert row["prompt"] == [USER, DONE, USER]
+
+
+def test_text_parts_are_joined_in_every_reader_of_messages() -> None:
+    parts = [{"type": "text", "text": "1+"}, {"type": "text", "text": "2?"}]
+    (row,) = FORMATS["messages"]({"messages": [{"role": "user", "content": parts}, DONE]})
+    assert row["prompt"] == [USER]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_columns_of_a_layout_lead_to_its_reader(name: str) -> None:
+    """By all its columns, and by those that a file still has after one was renamed."""
+    assert nearest(EXAMPLES[name]) is FORMATS[name]
+    assert f"data import {name} set.jsonl OUT.jsonl" in hint(EXAMPLES[name], "set.jsonl", ("x", "y"))
+
+
+def test_columns_that_no_layout_has_are_answered_with_the_list() -> None:
+    assert nearest({"text": "1+2?"}) is None
+    assert "The columns are text: openrlhf-prefix data import --list" in hint({"text": "a"}, "s", ("prompt", "answer"))
+    assert hint({"prompt": None, "answer": None}, "s", ("prompt", "answer")) == ""

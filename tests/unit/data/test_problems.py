@@ -12,6 +12,7 @@ np = pytest.importorskip("numpy")
 
 from openrlhf_prefix.data.problems import (  # noqa: E402
     CAPPED,
+    DOUBLED,
     LONG_DROPPED,
     LONG_PROMPTS,
     LONG_TRUNCATED,
@@ -61,6 +62,8 @@ def flags(**changed: Any) -> SimpleNamespace:
         "prefix.long_demonstrations": "refuse",
         "prefix.stop_before_answer": True,
         "train.seed": 42,
+        "verifier.workers": 1,
+        "verifier.fallback": "none",
     }
     return nested({**flat, **{name.replace("__", "."): value for name, value in changed.items()}})
 
@@ -133,6 +136,91 @@ def test_no_special_token_stands_before_prompt_or_demonstration(tmp_path: Path) 
     assert 1 not in problem.prompt_ids and 1 not in problem.demonstrations[0]
 
 
+def test_a_tokenizer_that_begins_every_text_with_a_bos_gives_exactly_one(tmp_path: Path) -> None:
+    """\x01 is the id 1: a template that writes it itself gets no second one. Chat templates write their own."""
+
+    class Bos(LetterTokenizer):
+        bos_token_id = 1
+
+    path = write(tmp_path / "set.jsonl", [good()])
+    for template, text in ((None, "\x01why"), ("Q{}!", "\x01Qwhy!"), ("\x01Q{}!", "\x01Qwhy!")):
+        problem = load_problems(path, flags(data__input_template=template), Bos(), BUDGET, "train")[0]
+        assert problem.prompt_ids.tolist() == ids(text)
+        assert problem.demonstrations[0].tolist() == ids("xyz")
+    chat = load_problems(path, flags(data__apply_chat_template=True), Bos(), BUDGET, "train")[0]
+    assert chat.prompt_ids.tolist() == ids("u:why;a:")
+
+
+def test_a_prompt_that_the_chat_template_refuses_is_a_sentence_with_its_row(tmp_path: Path) -> None:
+    """What jinja2 raises, and what Python raises inside a template."""
+    jinja2 = pytest.importorskip("jinja2")
+    chat = [{"role": "system", "content": "S"}, {"role": "user", "content": "why"}]
+    for error in (jinja2.exceptions.TemplateError("System role not\nsupported"), TypeError("no such thing")):
+
+        class Refusing(LetterTokenizer):
+            def apply_chat_template(self, messages: list[dict], error: Exception = error, **_: Any) -> str:
+                if messages[0]["role"] == "system":
+                    raise error
+                return "why"
+
+        path = write(tmp_path / "set.jsonl", [good(), good(prompt=chat)])
+        with pytest.raises(UserError) as caught:
+            load_problems(path, flags(data__apply_chat_template=True), Refusing(), BUDGET, "train")
+        said = " ".join(str(error).split())
+        assert f"row 2: the tokenizer's chat template refuses its messages (system, user): {said}" in str(caught.value)
+
+
+def test_a_thought_that_prompt_and_demonstration_open_is_counted(tmp_path: Path) -> None:
+    counts: Counter = Counter()
+    changed = {"data__input_template": "{}<think>\n"}
+    load_long(
+        tmp_path, good(demonstrations=["<think> x", "xyz"]), good(demonstrations=["xyz"]), counts=counts, **changed
+    )
+    assert +counts == {DOUBLED: 1}
+
+
+def test_columns_may_be_named_with_dots_and_golds_stand_alone_in_a_list(tmp_path: Path) -> None:
+    """verl's rows as they are: reward_model.ground_truth is 7, ["7"], or a list written into a text."""
+    for index, gold in enumerate((7, "7", ["7"], '["7"]')):
+        (tmp_path / str(index)).mkdir()
+        row = {"prompt": "why", "reward_model": {"ground_truth": gold, "style": "rule"}, "extra": {"worked": "xyz"}}
+        keys = {"data__label_key": "reward_model.ground_truth", "prefix__demonstrations_key": "extra.worked"}
+        problem = load(tmp_path / str(index), row, **keys)[0]
+        assert problem.answer == "7" and problem.demonstrations[0].tolist() == ids("xyz")
+    dotted = {"prompt": "why", "a.b": "7"}  # a column may have a dot in its own name
+    assert load(tmp_path, dotted, data__label_key="a.b")[0].answer == "7"
+
+
+def test_a_column_of_one_text_is_a_demonstration_and_an_empty_one_is_none(tmp_path: Path) -> None:
+    rows = [{"prompt": "why", "answer": "7", "solution": text} for text in ("xyz", "", None)]
+    problems = load(tmp_path, *rows, prefix__demonstrations_key="solution")
+    assert [len(problem.demonstrations) for problem in problems] == [1, 0, 0]
+
+
+def test_text_parts_of_a_message_are_joined_and_images_are_named(tmp_path: Path) -> None:
+    def asked(*parts: dict) -> dict:
+        return good(prompt=[{"role": "user", "content": list(parts)}])
+
+    text = [{"type": "text", "text": "w"}, {"type": "text", "text": "hy"}]
+    chat = {"data__apply_chat_template": True}
+    assert load(tmp_path, asked(*text), **chat)[0].prompt_ids.tolist() == ids("u:why;a:")
+    for kind, name in (("image", "an image"), ("image_url", "an image"), ("audio", "audio")):
+        assert f"but message 0 holds {name}, and" in refusal(tmp_path, asked(*text, {"type": kind, kind: "x"}), **chat)
+    assert "message 0 has no text under 'content'" in refusal(tmp_path, asked({"type": "text"}), **chat)
+    assert "row 1 has images (column 'images')" in refusal(tmp_path, good(images=["a.png"]))
+    assert len(load(tmp_path, good(images=[], image=None))) == 1
+
+
+def test_a_file_of_another_layout_is_answered_with_its_reader(tmp_path: Path) -> None:
+    row = {"problem": "1+2?", "solution": "so \\boxed{3}", "answer": "3"}
+    message = refusal(tmp_path, row, row)
+    assert (
+        "row 1 has no prompt (column 'prompt'; --data.input_key names another); the same in 1 more row (2)" in message
+    )
+    assert f"data import math {tmp_path / 'set.jsonl'} OUT.jsonl" in message
+    assert "data import" not in refusal(tmp_path, good(), good(answer=None))
+
+
 def test_the_keys_can_be_renamed_and_the_template_wraps_the_prompt(tmp_path: Path) -> None:
     row = {"q": "why", "a": "7", "d": ["xyz"]}
     changed = {"data__input_key": "q", "data__label_key": "a", "prefix__demonstrations_key": "d"}
@@ -153,6 +241,7 @@ def test_the_chat_template_takes_text_and_messages(tmp_path: Path) -> None:
 def test_several_files_are_read_in_order_each_up_to_the_limit_and_all_of_them_too(tmp_path: Path) -> None:
     first = write(tmp_path / "first.jsonl", [good(prompt=f"f{i}") for i in range(3)])
     second = write(tmp_path / "second.jsonl", [good(prompt="s0")])
+    assert len(load_problems(f"{first}, {second} ,", flags(), LetterTokenizer(), BUDGET, "train")) == 4
     for limit, expected in {
         2: ["first-1", "first-2"],
         3: ["first-1", "first-2", "first-3"],
@@ -202,7 +291,8 @@ def test_a_broken_array_is_refused_with_the_name_of_the_file(tmp_path: Path) -> 
         ({"answer": " "}, "row 2 has no answer"),
         ({"demonstrations": ["xyz", "x"]}, "row 2: demonstration 1 has 1 tokens; a prefix needs 2 or more"),
         ({"demonstrations": ["ab"]}, "row 2: demonstration 0 has 1 tokens"),  # two letters, one token
-        ({"demonstrations": [""]}, "row 2: demonstration 0 has 0 tokens"),
+        ({"demonstrations": [""]}, "row 2: demonstration 0 is empty: give a worked demonstration or none"),
+        ({"demonstrations": ["xyz", " \n"]}, "row 2: demonstration 1 is empty"),
         ({"demonstrations": ["123456789"]}, "row 2: demonstration 0 has 9 tokens, more than a response may have (8)"),
         # 13 + 8 = 21 > 20
         ({"prompt": "1234567890123"}, "row 2 has a prompt of 13 tokens: with a response of 8 it exceeds data.max_len"),
@@ -218,7 +308,7 @@ def test_the_limits_themselves_are_allowed(tmp_path: Path) -> None:
     assert [len(problem.prompt_ids), *map(len, problem.demonstrations)] == [12, 8, 2]
 
 
-@pytest.mark.parametrize("demonstrations", ["xyz", [1, 2], ["xyz", None], {"text": "xyz"}, 7])
+@pytest.mark.parametrize("demonstrations", [[1, 2], ["xyz", None], {"text": "xyz"}, 7])
 def test_demonstrations_that_are_no_list_of_strings_are_refused(tmp_path: Path, demonstrations: Any) -> None:
     message = refusal(tmp_path, good(), good(demonstrations=demonstrations))
     assert "row 2: 'demonstrations' must be a list of strings" in message
@@ -229,11 +319,22 @@ def test_messages_without_the_chat_template_are_refused(tmp_path: Path) -> None:
     assert "row 1 has chat messages for a prompt: set --data.apply_chat_template" in message
 
 
-def test_five_bad_rows_are_named_and_the_others_counted(tmp_path: Path) -> None:
-    """Rows 2 to 8 are bad: 7 of them."""
+def test_faults_of_one_kind_are_one_sentence_and_five_kinds_are_named(tmp_path: Path) -> None:
+    """Rows 2 to 8 have no answer: one sentence for 7 of them. Of 8 kinds of faults five are named."""
     message = refusal(tmp_path, good(), *(good(answer=None) for _ in range(7)))
-    assert [f"row {number} has no answer" in message for number in (1, 2, 6, 7)] == [False, True, True, False]
-    assert message.endswith("; and 2 more")
+    assert message.count("has no answer") == 1 and "row 2 has no answer" in message
+    assert message.endswith("; the same in 6 more rows (3, 4, 5, 6, ...)")
+    kinds = [good(answer=None), good(prompt=None), good(demonstrations=7), good(answer=True), good(answer=["7", "8"])]
+    kinds += [good(demonstrations=[""]), good(prompt=7), good(prompt=["why"])]
+    assert refusal(tmp_path, *kinds).endswith("; and 3 more")
+
+
+def test_one_mistake_in_all_rows_is_one_message_with_a_count(tmp_path: Path) -> None:
+    """Sentences that differ in numbers alone are one: each prompt has another length."""
+    rows = [good(prompt="x" * (20 + index)) for index in range(2048)]
+    message = refusal(tmp_path, *rows, data__max_samples=4000)
+    assert message.count("row ") == 1 and "row 1 has a prompt of 20 tokens" in message
+    assert message.endswith("; the same in 2047 more rows (2, 3, 4, 5, ...)")
 
 
 @pytest.mark.parametrize("content", ["", "\n", " \n\n"])

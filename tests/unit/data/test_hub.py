@@ -1,0 +1,61 @@
+"""A hub that does not answer is noticed within seconds; names that are there do not ask it."""
+
+import http.server
+import socket
+import threading
+import time
+
+import pytest
+
+constants = pytest.importorskip("huggingface_hub.constants")
+from openrlhf_prefix.data import hub  # noqa: E402
+from openrlhf_prefix.data.files import iterate  # noqa: E402
+from openrlhf_prefix.errors import UserError  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch):
+    """The state that prepare() may change is put back."""
+    datasets = pytest.importorskip("datasets")
+    answers = hub._answers
+    answers.cache_clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv(hub.OFFLINE, "")
+    yield
+    answers.cache_clear()
+
+
+def silent() -> socket.socket:
+    """A port that takes connections and never answers."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    return listening
+
+
+def test_a_missing_data_set_is_refused_within_five_seconds_of_a_silent_hub(monkeypatch, capsys) -> None:
+    with silent() as listening:
+        monkeypatch.setattr(hub, "SECONDS", 0.3)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(UserError, match="nobody/nothing cannot be read: .*offline: download it"):
+            list(iterate("nobody/nothing"))
+        assert time.monotonic() - start < 5
+    assert "does not answer: only what is in the cache is found" in capsys.readouterr().err
+    assert constants.is_offline_mode()
+
+
+def test_a_hub_that_answers_at_all_is_left_to_its_library(monkeypatch) -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # 501 to everything
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(http.server.BaseHTTPRequestHandler, "log_message", lambda *_: None)
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    hub.prepare("nobody/nothing")
+    server.shutdown()
+    assert not constants.is_offline_mode() and hub.hint() == ""
+
+
+def test_a_local_path_asks_nobody(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(hub, "_answers", lambda url: pytest.fail("asked the hub"))
+    hub.prepare(str(tmp_path))
