@@ -30,8 +30,12 @@ _UNREAD = re.compile(rf"{_BOX.pattern}|<think>")  # from here on a fallback read
 # What may hold a number, with the blank that may stand inside it: "- 5", "5 %".
 _CHUNK = re.compile(r"(?:-\s)?\S*\d\S*(?:\s\\?%)?")
 _LINE = re.compile(r"[^\n]+")
-_WORD = re.compile(r"[^\W\d_]{3,}")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_OPEN = "-+*/=^_({[,:<>|&\\"  # more must come: 1 +, 2^
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{[^{}]*\}")
+_NAME = re.compile(r"^\s*\$?\s*[^\W\d_]\w?\s*=")  # of x = 3
+_CONSTANT = re.compile(r"\\(?:pi|sqrt|frac|log|ln|sin|cos|tan)|\be\b|\bi\b")
 # What announces an answer that no verifier setting reads: GSM8K's mark, or the words, in the last line.
 _MARK = re.compile(r"####\s*|\banswer(?:\s+is)?\s*[:=]?[\s*$]*", re.IGNORECASE)
 LONGEST = 60  # characters of a number
@@ -95,6 +99,8 @@ def _close(text: str, start: int) -> int | None:
 def _fallback_readings(text: str, gold: str, fallback: str, ends: Collection[int] | None) -> Iterator[Reading]:
     if fallback == "none":
         return
+    if fallback == "last_number" and not may_be_number(gold):
+        return
     beginnings: set[str] = set()
     answers: set[str] = set()
     for start, end in _read_parts(text):
@@ -136,21 +142,35 @@ def _numbers(text: str, start: int, end: int) -> Iterator[Reading]:
                 yield Reading(at + 1, first, text[max(start, first - 3) : at + 1])
 
 
+def may_be_number(gold: str) -> bool:
+    """Whether a plain number could equal the gold; not so for a list, an interval, words, or a formula in x."""
+    gold = _NAME.sub("", _TEXT.sub(" ", gold))
+    if re.search(r",(?!\d{3})|;", gold.replace(r"\,", "").replace("{,}", "")):
+        return False
+    bare = _COMMAND.sub(" ", gold)
+    if not re.search(r"\d", bare):
+        return bool(_CONSTANT.search(gold))
+    return not re.search(r"[^\W\d_].*[\d+\-*/^(]", re.sub(r"[ei]\b|\be|(?<=\d)e(?=\d)", "", bare))
+
+
 def _lines(text: str, gold: str, start: int, end: int) -> Iterator[Reading]:
     """Every beginning of every line, but for those with words that the gold does not have: they are not equal."""
-    words = [word.lower() for word in _WORD.findall(gold)]
+    golden = [word.lower() for word in _WORD.findall(_COMMAND.sub(" ", gold))]
+    words = [*map(str.lower, _WORD.findall(gold)), "and", "or"]
     for line in _LINE.finditer(text, start, end):
         value = FALLBACKS["last_line"](line.group())
         if value is None:
             continue
-        foreign, first = False, line.start() + line.group().rfind(value)  # a label such as "Answer:" is not looked at
-        for at in range(first, line.end()):
-            if not foreign and text[at].isalpha():
-                said = _WORD.findall(_COMMAND.sub(" ", text[first : at + 1]))
-                foreign = any(not any(word.startswith(one.lower()) for word in words) for one in said)
-            # "Total = 72": past foreign words only a number, or the whole line, can still be the answer
-            if text[at].isspace() or foreign and at + 1 < line.end() and not text[at].isdigit():
+        first = line.start() + line.group().rfind(value)  # a label such as "Answer:" is not looked at
+        for at in range(first, min(line.end(), first + MAX_CHARACTERS)):
+            if text[at].isspace() or text[at] in _OPEN:
                 continue
+            if text[at].isalpha():
+                if text[at : at + 2].isalpha() and at + 1 < line.end() and not golden:  # in the middle of a word
+                    continue
+                said = _WORD.findall(_COMMAND.sub(" ", text[first : at + 1]))
+                if any(not any(word.startswith(one.lower()) for word in words) for one in said):
+                    break
             yield Reading(at + 1, line.start(), text[line.start() : at + 1])
 
 

@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from openrlhf_prefix.data.problems import Problem
+from openrlhf_prefix.data.problems import DOUBLED, Problem
+from openrlhf_prefix.data.prompts import Prompts
 
 SAMPLES = 3
 SHOWN = 90  # characters of each part
@@ -73,3 +74,14 @@ def counts_line(problems: Sequence[Problem], counts: Mapping[str, int]) -> str:
     usable = sum(any(problem.limits) for problem in problems)
     notes = ", ".join(f"{count} {what}" for what, count in Counter(counts).items() if count)
     return f"{len(problems)} problems, {usable} with demonstrations" + (f" ({notes})" if notes else "")
+
+
+def warnings(prompts: Prompts, counts: Mapping[str, int]) -> list[str]:
+    """What a person should look at before the run goes on, though nothing of it is refused."""
+    found = [prompts.warning()]
+    if counts.get(DOUBLED):
+        found.append(
+            f"{counts[DOUBLED]} {DOUBLED}: a thought is opened twice in such rows; take <think> out of the "
+            "demonstrations, or out of the chat template"
+        )
+    return [warning for warning in found if warning]

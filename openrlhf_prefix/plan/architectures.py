@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openrlhf_prefix.data import hub
 from openrlhf_prefix.errors import UserError
 
 _QWEN2 = {"model_type": "qwen2", "num_hidden_layers": 28}
@@ -95,6 +96,8 @@ def load(name: str, config_file: str | None = None) -> Architecture:
 
 
 def _config(name: str, config_file: str | None) -> Any:
+    if config_file is None and name not in KNOWN:
+        hub.prepare(name)
     from transformers import AutoConfig
 
     if config_file is not None:

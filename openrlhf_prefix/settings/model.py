@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_prefix.checkpoint.kinds import refuse_checkpoint_as_model
+from openrlhf_prefix.data import hub
 from openrlhf_prefix.errors import UserError
 
 # transformers makes an empty tokenizer, without a word, for some model types whose folder has none of these.
@@ -15,15 +16,16 @@ WEIGHT_FILES = ("*.safetensors", "*.bin")
 
 def load_tokenizer(args: SimpleNamespace) -> Any:
     """The model's tokenizer, after a look at its config. Raises UserError."""
-    from transformers import AutoConfig, AutoTokenizer
-
     name = args.actor.model_name_or_path
     refuse_checkpoint_as_model(name)
+    hub.prepare(name)
+    from transformers import AutoConfig, AutoTokenizer
+
     check_remote_code(args)
     try:
         model_config = AutoConfig.from_pretrained(name, trust_remote_code=args.model.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
+        raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}{hub.hint()}") from None
     own = getattr(model_config, "max_position_embeddings", None)
     limit = args.model.max_position_embeddings or own
     if limit is not None and args.data.max_len > limit:
@@ -75,7 +77,7 @@ def check_remote_code(args: SimpleNamespace) -> None:
         try:
             found = [PretrainedConfig.get_config_dict(name)[0], get_tokenizer_config(name)]
         except (OSError, ValueError) as error:
-            raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
+            raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}{hub.hint()}") from None
         if any("auto_map" in content for content in found):
             raise UserError(
                 f"{name} brings Python code of its own (auto_map in its config): read it, then give "

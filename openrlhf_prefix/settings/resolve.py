@@ -149,6 +149,6 @@ def _absolute(names: str | None) -> str | None:
         return None
     parts = (
         str(Path(part).expanduser().absolute()) if Path(part).expanduser().exists() else part
-        for part in names.split(",")
+        for part in map(str.strip, names.split(","))
     )
     return ",".join(parts)

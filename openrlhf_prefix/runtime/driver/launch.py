@@ -19,6 +19,7 @@ from typing import Any
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.cuts import trains_whole
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
+from openrlhf_prefix.data.prompts import Prompts
 from openrlhf_prefix.errors import RunStopped, UserError
 from openrlhf_prefix.report.lines import summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
@@ -143,8 +144,10 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
             f"{args.rollout.batch_size}: lower it, or add problems"
         )
     check_demonstrations(args, train_set, counts)
-    if warning := try_reward(args, tokenizer, train_set[0]):
-        print(f"warning: {warning}", flush=True)
+    prompts = Prompts(tokenizer, args.data.apply_chat_template, args.data.input_template)
+    for warning in (*samples.warnings(prompts, counts), try_reward(args, tokenizer, train_set[0])):
+        if warning:
+            print(f"warning: {warning}", flush=True)
     stops = stop_ids(args, tokenizer)
     print(samples.report(train_set, tokenizer, stops, args.rollout.stop_strings), flush=True)
     dropped = f", {left_out[LONG_PROMPTS]} {LONG_PROMPTS}" if left_out[LONG_PROMPTS] else ""

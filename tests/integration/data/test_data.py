@@ -14,7 +14,9 @@ import pyarrow  # noqa: E402
 
 from openrlhf_prefix import cli  # noqa: E402
 from openrlhf_prefix.data import chains, cuts, tasks  # noqa: E402
-from openrlhf_prefix.data.check import GOLDS, REJECTED, Settings, survey  # noqa: E402
+from openrlhf_prefix.data.answers import answer_start  # noqa: E402
+from openrlhf_prefix.data.check import Settings, survey  # noqa: E402
+from openrlhf_prefix.data.findings import GOLDS, REJECTED  # noqa: E402
 from openrlhf_prefix.data.tiny_model import make_tokenizer  # noqa: E402
 from openrlhf_prefix.reward import MathVerifier  # noqa: E402
 
@@ -58,7 +60,7 @@ def text(rng: Random) -> str:
 
 def limit_of(tokenizer, demonstration: str) -> tuple[list[int], int, int]:
     """(ids, limit, first character of the box)."""
-    start = cuts.answer_start(demonstration)
+    start = answer_start(demonstration, "no gold", None)
     ids, head = tokenizer([demonstration, demonstration[:start]], add_special_tokens=False)["input_ids"]
     return ids, cuts.common_length(ids, head), start
 
@@ -86,6 +88,48 @@ def test_the_embedded_demonstrations_end_right_before_their_box() -> None:
         assert tokenizer.decode(ids[:limit]) == demonstration[:start]
         assert tokenizer.decode(ids[: limit + 1]) == demonstration[:start] + "\\boxed{"
         assert len(ids) - limit == 3  # the opening box, the digit, the brace
+
+
+GSM8K = [  # in the layout of the published set, made for this test
+    ("She sold 48/2 = <<48/2=24>>24 clips in May.\nWith 48 more, 72 in all.\n#### 72", "72"),
+    ("Half of 10 is 5.\nHe eats 5-3 = 2 of them.\n#### 2", "2"),
+    ("There are 1,200 pens at $1.50, so $1800.\nThe answer is $1,800", "1800"),
+    ("A third of the 24 goes, that is 1/3.\nThe answer is: \\frac{16}{24}", "2/3"),
+    ("It loses 12, then 12 more: -12-12 = -24.\nAnswer: -24", "-24"),
+    ("x + 1 = 4\nx = 3\nThe final answer is $x = 3$.", "3"),
+    ("We look.\nThe answer is north.", "\\text{north}"),
+    ("<think>is it 7, or 8?</think>\nIt is 7, so \\boxed{7}", "7"),
+    ("First \\boxed{2.5}, better \\boxed{5/2}, as 5/2 = 2.50", "5/2"),
+]
+
+
+@pytest.mark.parametrize("fallback", ["none", "last_number", "last_line"])
+def test_no_prefix_that_may_be_drawn_is_right_by_itself(byte_level, fallback) -> None:
+    """Every length up to the limit, decoded as an engine decodes it and judged by the verifier of a run; the limit is
+    above 0 but for a text that gives its answer away at once."""
+    texts, golds = zip(*GSM8K, strict=True)
+    with MathVerifier(fallback=fallback) as verifier:
+        found = cuts.encode_with_limits(byte_level, texts, golds, verifier)
+        for (ids, limit), text, gold in zip(found, texts, golds, strict=True):
+            assert 0 < limit < len(ids), text
+            prefixes = [byte_level.decode(ids[:length].tolist()) for length in range(1, limit + 1)]
+            right = [score.value for score in verifier.score(prefixes, [gold] * limit)]
+            assert not any(right), (gold, prefixes[right.index(1.0)])
+
+
+def test_the_mend_of_a_file_without_boxes_is_named_and_works(tmp_path, capsys) -> None:
+    rows = [
+        {"prompt": f"p{index}", "answer": gold, "demonstrations": [text]}
+        for index, (text, gold) in enumerate(GSM8K[:3])
+    ]
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cli.main(["data", "check", str(path)])
+    printed = capsys.readouterr().out
+    assert "the verifier rejects all 3 demonstrations (3 no_answer); with --verifier.fallback last_number" in printed
+    cli.main(["data", "check", str(path), "--fallback", "last_number"])
+    printed = capsys.readouterr().out
+    assert "rejects" not in printed and "  -- the latest cut --\n  left       72 in all" in printed
 
 
 def test_the_check_names_golds_and_demonstrations_that_the_verifier_does_not_take(tmp_path) -> None:

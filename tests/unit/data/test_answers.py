@@ -5,17 +5,18 @@ place in tests/integration/data.
 """
 
 import random
+import re
+from fractions import Fraction
 
 import pytest
 
-from openrlhf_prefix.data.answers import answer_start, answer_starts
+from openrlhf_prefix.data.answers import answer_start, answer_starts, may_be_number
 from openrlhf_prefix.reward import Score
 from openrlhf_prefix.reward.answer import extract_answer
-from openrlhf_prefix.reward.fast import compare
 
 
 class Plain:
-    """What fast.py is sure of is equal; nothing needs a worker."""
+    """Equal are equal texts, and plain numbers of one value; nothing needs a worker."""
 
     workers = 2
 
@@ -24,8 +25,17 @@ class Plain:
 
     def score_one(self, response: str, gold: str) -> Score:
         answer = (extract_answer(response, self.fallback) or "").strip()
-        equal = bool(answer) and (answer == gold or compare(gold, answer) is True)
+        equal = bool(answer) and (answer == gold or None is not number(answer) == number(gold))
         return Score(float(equal), "equal" if equal else "different")
+
+
+def number(text: str) -> Fraction | None:
+    """The value of 5, -0.5, 1,200, 3/4, \\frac{3}{4} or 25 %."""
+    plain = re.sub(r"\\frac\{(\d+)\}\{(\d+)\}", r"\1/\2", text).replace(",", "").replace("- ", "-").replace("\\", "")
+    try:
+        return Fraction(plain.rstrip("% .")) / (100 if "%" in plain else 1)
+    except (ValueError, ZeroDivisionError):
+        return None
 
 
 def before(text: str, gold: str = "5", fallback: str = "none", ends: set[int] | None = None) -> str | None:
@@ -148,3 +158,22 @@ def test_no_beginning_up_to_the_answer_is_right_by_itself(fallback: str) -> None
 def test_many_texts_are_read_at_once_each_with_its_own_gold() -> None:
     texts, golds = [r"a \boxed{1} b \boxed{2}"] * 2 + ["none"], ["1", "2", "3"]
     assert answer_starts(texts, golds, Plain(), lambda text: None) == [2, 14, None]
+
+
+@pytest.mark.parametrize(
+    "gold", ["72", "-3", "1,200", "1{,}200", r"\frac{3}{4}", "x = 3", r"5 \text{ cm}", "3 km", r"\$5"]
+)
+def test_golds_that_a_number_can_equal_are_looked_for(gold: str) -> None:
+    assert may_be_number(gold)
+
+
+@pytest.mark.parametrize("gold", [r"\sqrt{4}", r"\pi", "2^{10}", "5!", r"10\%", r"\frac{\pi}{2}", "3e2", r"e^{2}"])
+def test_a_constant_can_equal_a_number_too(gold: str) -> None:
+    assert may_be_number(gold)
+
+
+@pytest.mark.parametrize(
+    "gold", ["(1,2)", "[1, 2)", "x^2+1", "north", r"\text{north}", "n(n+1)", "1, 2", r"\{1, 2\}", "B"]
+)
+def test_golds_that_no_number_equals_are_not(gold: str) -> None:
+    assert not may_be_number(gold)

@@ -8,7 +8,7 @@ import pytest
 pyarrow = pytest.importorskip("pyarrow")
 from pyarrow import parquet  # noqa: E402
 
-from openrlhf_prefix.data.files import BATCH, count, iterate  # noqa: E402
+from openrlhf_prefix.data.files import BATCH, check_datasets, count, iterate, names_of, split_name  # noqa: E402
 from openrlhf_prefix.errors import UserError  # noqa: E402
 
 ROWS = [{"prompt": f"p{index}", "answer": str(index), "demonstrations": ["a", "b"]} for index in range(2 * BATCH + 3)]
@@ -100,3 +100,43 @@ def test_a_folder_cannot_be_read_as_a_file_of_lines(tmp_path: Path) -> None:
 def test_numbers_of_json_stay_numbers(tmp_path: Path) -> None:
     (tmp_path / "set.jsonl").write_text(json.dumps({"answer": 0.1}) + "\n")
     assert list(iterate(str(tmp_path / "set.jsonl"))) == [(1, {"answer": 0.1})]
+
+
+def test_a_folder_of_files_is_read_at_the_place_that_the_name_chooses(tmp_path: Path, monkeypatch) -> None:
+    """As in OpenRLHF, NAME@FOLDER is data_dir of a folder of files."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for part in ("main", "other"):
+        (tmp_path / "sets" / part).mkdir(parents=True)
+        (tmp_path / "sets" / part / "train.jsonl").write_text(json.dumps({"prompt": part}) + "\n")
+    assert list(iterate(f"{tmp_path / 'sets'}@other")) == [(1, {"prompt": "other"})]
+    assert list(iterate(f" {tmp_path / 'sets'} @ main ")) == [(1, {"prompt": "main"})]
+    check_datasets("data.prompt_dataset", f"{tmp_path / 'sets'}@main, {tmp_path / 'sets'}@other")
+
+
+@pytest.mark.parametrize("name", ["set.jsonl", "set.parquet", "set.csv"])
+def test_a_file_with_a_split_is_refused_by_the_file_check_and_by_the_reader(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"{}\n")
+    for refuse in (lambda text: check_datasets("data.prompt_dataset", text), lambda text: list(iterate(text))):
+        with pytest.raises(UserError, match=f"{name} is a file, which has none: leave @train out"):
+            refuse(f"{tmp_path / name}@train")
+    with pytest.raises(UserError, match="is a file, which has none: check the path"):
+        check_datasets("data.prompt_dataset", f"{tmp_path / 'absent.jsonl'}@train")
+
+
+def test_a_saved_set_with_a_split_is_sent_to_the_flag_for_splits(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "flat"))
+    with pytest.raises(UserError, match="leave @test out, and choose a split with data.prompt_split"):
+        check_datasets("data.prompt_dataset", f"{tmp_path / 'flat'}@test")
+
+
+def test_a_path_that_is_there_with_its_at_sign_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "me@home").mkdir()
+    path = tmp_path / "me@home" / "set.jsonl"
+    path.write_text(json.dumps(ROWS[0]) + "\n")
+    assert split_name(str(path)) == (str(path), None) and list(iterate(str(path))) == [(1, ROWS[0])]
+    assert split_name("openai/gsm8k@main") == ("openai/gsm8k", "main")
+    assert names_of(" a.jsonl, b/c@d ,") == ["a.jsonl", "b/c@d"]
+    with pytest.raises(UserError, match="there is no 'absent/set/x'"):
+        check_datasets("data.prompt_dataset", f"{path},absent/set/x")

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
+from openrlhf_prefix.data.prompts import Prompts  # noqa: E402
 from openrlhf_prefix.data.rows import Columns  # noqa: E402
 from openrlhf_prefix.data.stats import answer_kind, stats  # noqa: E402
 from openrlhf_prefix.errors import UserError  # noqa: E402
@@ -65,3 +66,25 @@ def test_broken_rows_and_other_pictures_are_refused(tmp_path: Path) -> None:
         stats(path, tmp_path / "out.pdf", Columns())
     with pytest.raises(UserError, match="holds no rows"):
         stats(write(tmp_path / "empty.jsonl", []), tmp_path / "out.png", Columns())
+
+
+def test_lengths_of_prompts_include_the_template(tmp_path: Path, monkeypatch) -> None:
+    """Of "why" with "u:" before and ";a:" after it, 8 letters; in text around it, 6. Demonstrations stay bare."""
+
+    class Letters:
+        def __call__(self, texts: list[str], add_special_tokens: bool = True) -> dict[str, list[list[int]]]:
+            return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
+
+        def apply_chat_template(self, messages: list[dict], tokenize: bool, add_generation_prompt: bool) -> str:
+            return f"u:{messages[0]['content']};" + ("a:" if add_generation_prompt else "")
+
+    drawn = []
+    monkeypatch.setattr("openrlhf_prefix.data.stats._draw", lambda *parts: drawn.append(parts))
+    path = write(tmp_path / "set.jsonl", [{"prompt": "why", "answer": "7", "demonstrations": ["ab"]}])
+    for prompts in (Prompts(Letters()), Prompts(Letters(), chat=False, template="Q {}!"), Prompts()):
+        stats(path, tmp_path / "out.png", Columns(), prompts=prompts)
+    assert [(unit, lengths.prompts, lengths.demonstrations) for _, _, unit, lengths, _ in drawn] == [
+        ("tokens", [8], [2]),
+        ("tokens", [6], [2]),
+        ("characters", [3], [2]),
+    ]
