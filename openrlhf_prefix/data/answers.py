@@ -162,15 +162,17 @@ def _lines(text: str, gold: str, start: int, end: int) -> Iterator[Reading]:
         if value is None:
             continue
         first = line.start() + line.group().rfind(value)  # a label such as "Answer:" is not looked at
+        foreign = False
         for at in range(first, min(line.end(), first + MAX_CHARACTERS)):
             if text[at].isspace() or text[at] in _OPEN:
                 continue
-            if text[at].isalpha():
+            if text[at].isalpha() and not foreign:
                 if text[at : at + 2].isalpha() and at + 1 < line.end() and not golden:  # in the middle of a word
                     continue
                 said = _WORD.findall(_COMMAND.sub(" ", text[first : at + 1]))
-                if any(not any(word.startswith(one.lower()) for word in words) for one in said):
-                    break
+                foreign = any(not any(word.startswith(one.lower()) for word in words) for one in said)
+            if foreign and not (text[at].isdigit() and "=" in text[first:at]):  # "Total = 72" may be read as 72
+                continue
             yield Reading(at + 1, line.start(), text[line.start() : at + 1])
 
 
