@@ -43,10 +43,10 @@ def parser() -> Parser:
 
     read = _below(verbs, "import", "convert a published layout to the row contract")
     read.set_defaults(run=_import)
-    read.add_argument("format", metavar="FORMAT", nargs="?", help=", ".join(formats.FORMATS))
-    read.add_argument("source", metavar="IN", nargs="?", help="JSONL, parquet, a `datasets` folder or hub name")
-    read.add_argument("target", metavar="OUT", nargs="?", type=Path, help=".jsonl file to write")
-    read.add_argument("--list", action="store_true", help="name the formats, one a line, and stop")
+    read.add_argument("format", metavar="FORMAT", help=f"{', '.join(formats.FORMATS)}; --list says more")
+    read.add_argument("source", metavar="IN", help="JSONL, parquet, a `datasets` folder or hub name")
+    read.add_argument("target", metavar="OUT", type=Path, help=".jsonl file to write")
+    read.add_argument("--list", action=_List, nargs=0, help="name the formats, one a line, and stop")
     read.add_argument("--split", default="train", help="of a `datasets` folder or hub name")
     read.add_argument("--skip_bad", action="store_true", help="leave unreadable rows out and count them")
 
@@ -64,6 +64,14 @@ def parser() -> Parser:
         verb.add_argument("--label_key", default="answer", help="column of the answers")
         verb.add_argument("--demonstrations_key", default="demonstrations", help="column of the demonstrations")
     return parser
+
+
+class _List(argparse.Action):
+    """Needs no other argument, as --help does not."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(formats.listing())
+        parser.exit()
 
 
 def _below(verbs: Any, name: str, summary: str) -> Parser:
@@ -103,11 +111,6 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    if options.list:
-        print(formats.listing())
-        return
-    if options.target is None:
-        raise UserError("data import needs FORMAT IN OUT; data import --list names the formats")
     made = convert(
         options.format, options.source, options.target, options.skip_bad, sys.stderr.isatty(), options.split
     )

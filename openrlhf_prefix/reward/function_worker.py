@@ -23,17 +23,24 @@ TRACEBACK_LINES = 12
 
 
 def load_function(path: Path) -> Callable[..., Any]:
-    """reward_func of a Python file, which may import what lies beside it."""
+    """reward_func of a Python file: whatever of that name can be called. It may import what lies beside it."""
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location("user_reward", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickles look there
     spec.loader.exec_module(module)
-    return module.reward_func
+    function = getattr(module, "reward_func", None)
+    if not callable(function):
+        raise SystemExit(f"{path} has no reward_func(queries, prompts, labels) that can be called")
+    return function
 
 
 def takes_responses(function: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some callables of C have none
+        return False
     return any(one.name == "responses" or one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
 
 

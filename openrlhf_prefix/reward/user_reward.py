@@ -8,6 +8,7 @@ As in OpenRLHF, for one sample a time:
 filtering and evaluation look at; `extra_logs` (optional) are averaged into the metrics.
 """
 
+import ast
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,25 @@ class UserReward:
     reward: float
     score: float
     extra_logs: dict[str, float] = field(default_factory=dict)
+
+
+def binds_reward_func(source: str) -> bool:
+    """Whether a module gives the name reward_func to anything: a function, an import, an object; * may do so.
+
+    Raises:
+        SyntaxError: the source is no Python.
+    """
+    return any(_binds(statement) for statement in ast.parse(source).body)
+
+
+def _binds(statement: ast.AST) -> bool:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return statement.name == "reward_func"  # what is bound inside of it is not the module's
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return any((alias.asname or alias.name) in ("reward_func", "*") for alias in statement.names)
+    if isinstance(statement, ast.Name) and isinstance(statement.ctx, ast.Store):
+        return statement.id == "reward_func"
+    return any(_binds(child) for child in ast.iter_child_nodes(statement))
 
 
 EXPECTED = "expected {'rewards': number} for one sample, with 'scores' and 'extra_logs' if there are any"

@@ -10,6 +10,7 @@ from packaging.version import Version
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.pins import DEEPSPEED
+from openrlhf_prefix.reward.user_reward import binds_reward_func
 from openrlhf_prefix.runtime.engine.rewards import FunctionReward, Sample
 from openrlhf_prefix.settings.derived import gpus_needed, prefixed_rows
 from openrlhf_prefix.settings.flags import MATH_VERIFY
@@ -33,12 +34,22 @@ def check_rewards(args: SimpleNamespace) -> None:
             "train.agent_func_path starts every row from its prompt: use --hybrid.preset rft, or leave the agent out"
         )
     for url in args.reward.remote_url or []:
-        if url.endswith(".py") and "def reward_func(" not in Path(url).read_text(encoding="utf-8"):
-            raise UserError(f"{url} defines no reward_func(queries, prompts, labels): add it to the file")
+        if url.endswith(".py"):
+            _check_reward_file(Path(url))
         if not url.endswith(".py") and "://" not in url and url not in (MATH_VERIFY, "agent"):
+            shown = url.partition("?")[0]  # no token in a log
             raise UserError(
-                f"reward.remote_url {url!r} is neither a .py file nor http://...: leave it out for math-verify"
+                f"reward.remote_url {shown!r} is neither a .py file nor http://...: leave it out for math-verify"
             )
+
+
+def _check_reward_file(path: Path) -> None:
+    try:
+        defined = binds_reward_func(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UserError(f"{path} is no Python: line {error.lineno}: {error.msg}") from None
+    if not defined:
+        raise UserError(f"{path} defines no reward_func(queries, prompts, labels): add it to the file")
 
 
 def try_reward(args: SimpleNamespace, tokenizer: Any, problem: Problem) -> str | None:

@@ -1,11 +1,12 @@
 """What a user's reward may return, and what the sentence says when it is something else."""
 
 import math
+from pathlib import Path
 
 import pytest
 
-from openrlhf_prefix.reward.function_worker import plain, reply_to, takes_responses
-from openrlhf_prefix.reward.user_reward import RewardShape, UserReward, read_reward
+from openrlhf_prefix.reward.function_worker import load_function, plain, reply_to, takes_responses
+from openrlhf_prefix.reward.user_reward import RewardShape, UserReward, binds_reward_func, read_reward
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,52 @@ def test_tensors_become_lists_and_strangers_their_repr() -> None:
 
     assert plain({"rewards": Tensor(), 3: (1, 2)}) == {"rewards": [1.0], "3": [1, 2]}
     assert plain({"rewards": object}) == {"rewards": "<class 'object'>"}
+
+
+BODY = "(queries, prompts, labels):\n    return {'rewards': 1.0}\n"
+OBJECT = "class Reward:\n    def __call__(self, queries, prompts, labels, responses):\n        "
+OBJECT += "return {'rewards': 1.0}\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "with_response"),
+    [
+        ("def reward_func" + BODY, False),
+        ("from helper import reward_func\n", False),
+        ("from helper import score as reward_func\n", False),
+        ("from helper import *\n", False),
+        ("import helper\nreward_func = helper.score\n", False),
+        (OBJECT + "reward_func: object = Reward()\n", True),
+        ("from functools import partial\nfrom helper import score\nreward_func = partial(score)\n", False),
+        (
+            "try:\n    from nothing import reward_func\nexcept ImportError:\n    from helper import reward_func\n",
+            False,
+        ),
+    ],
+)
+def test_a_file_may_define_import_or_assign_its_function_or_make_it_an_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, with_response: bool
+) -> None:
+    assert binds_reward_func(source)
+    helper, path = tmp_path / "helper.py", tmp_path / "reward.py"
+    helper.write_text(f"def score{BODY}\ndef reward_func{BODY}")
+    path.write_text(source)
+    monkeypatch.setattr("sys.path", [str(tmp_path), *__import__("sys").path])
+    function = load_function(path)
+    assert takes_responses(function) is with_response
+    assert reply_to(REQUEST, function, with_response) == {"value": {"rewards": 1.0}}
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["", "x = 1\n", "def score(): pass\n", "class A:\n    def reward_func(self): pass\n", "import reward_func.a\n"],
+)
+def test_a_file_without_the_name_is_noticed(source: str) -> None:
+    assert not binds_reward_func(source)
+
+
+def test_a_name_that_cannot_be_called_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "reward.py"
+    path.write_text("reward_func = 3\n")
+    with pytest.raises(SystemExit, match="has no reward_func.* that can be called"):
+        load_function(path)
