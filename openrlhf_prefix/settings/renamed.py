@@ -113,7 +113,7 @@ _REPLACED = {
     "ref_reward_offload": "--ref.offload --reward.offload",
     "prompt_max_len": "--data.max_len (prompt and response together)",
 }
-GONE = ("actor_init_on_gpu", "perf", "torch_compile", "ptx_coef", "pretrain_data", "pretrain_data_probs")
+GONE: tuple[str, ...] = ("actor_init_on_gpu", "perf", "torch_compile", "ptx_coef", "pretrain_data", "pretrain_data_probs")
 GONE += ("pretrain_split",)
 
 
@@ -134,9 +134,9 @@ def refuse_old(given: Mapping[str, object]) -> None:
     raise UserError(f"OpenRLHF has renamed flags: {'; '.join(parts)}")
 
 
-def written_in(argv: Sequence[str]) -> dict[str, object]:
+def written_in(argv: Sequence[str]) -> dict[str, list[str]]:
     """Names and values of a command line, known or not: {"l2": ["0.01"], "bf16": []}."""
-    found: dict[str, object] = {}
+    found: dict[str, list[str]] = {}
     values: list[str] = []
     for token in argv:
         if token.startswith("--"):

@@ -125,7 +125,7 @@ def _fill(flat: dict[str, Any], config_path: str | None) -> None:
     if flat["ckpt.load_enable"] and not flat["run.dir"]:
         raise UserError("--ckpt.load_enable: give the --run.dir of the run to go on with, a new one starts there")
     stem = Path(config_path).stem if config_path else "run"
-    if stem == flat["hybrid.preset"]:  # configs/qwen3_8b/rft.yaml: the folder says more
+    if config_path and stem == flat["hybrid.preset"]:  # configs/qwen3_8b/rft.yaml: the folder says more
         stem = Path(config_path).absolute().parent.name
     name = f"{stem}-{flat['hybrid.preset']}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = Path(flat["run.dir"] or Path("runs") / name).expanduser().absolute()
