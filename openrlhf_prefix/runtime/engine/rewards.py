@@ -147,7 +147,9 @@ class ServerReward:
 
 
 async def _post(url: str, body: dict[str, Any]) -> Any:
-    async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
+    # Its own limit of 300 s would end what --reward.timeout allows.
+    unlimited = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(timeout=unlimited) as session, session.post(url, json=body) as response:
         response.raise_for_status()
         return await response.json()
 

@@ -133,10 +133,10 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         """All rows of one group, in the order of the requests."""
         if self.agent:
             rows = [self._run_agent(request, sampling_params, max_length) for request in requests]
-        else:
-            await self.turns.come(turn, sum(request.max_tokens > 0 for request in requests))
-            rows = [self.executor.run(request, sampling_params, self) for request in requests]
-        return await asyncio.gather(*rows)
+            return await asyncio.gather(*rows)
+        started = await self.turns.come(turn, sum(request.max_tokens > 0 for request in requests))
+        rows = [self.executor.run(request, sampling_params, self) for request in requests]
+        return (await asyncio.gather(started, *rows))[1:]
 
     async def _run_agent(self, request: RolloutRequest, sampling_params: Any, max_length: int) -> dict[str, Any]:
         """A row of the user's own AgentExecutor, which starts from the prompt's text."""

@@ -42,22 +42,25 @@ class Turns:
         self._refused = 0  # rows of the present batch
         self._starting: set[asyncio.Task] = set()  # asyncio itself holds tasks weakly
 
-    async def come(self, turn: Turn, rows: int) -> None:
-        """Returns when all groups of the batch have come.
+    async def come(self, turn: Turn, rows: int) -> asyncio.Future:
+        """Returns when all groups of the batch have come, with the start of the batch: it is awaited beside the rows,
+        as it raises what kept vLLM from starting, and they would wait for ever.
 
         Args:
             turn: whose turn it is.
             rows: what the group will ask vLLM for, before it awaits anything else.
         """
         if turn.size == 1:
-            return
+            started = asyncio.get_running_loop().create_future()
+            started.set_result(None)
+            return started
         groups = self._batches.setdefault(turn.batch, {})
         groups[turn.place] = _Group(asyncio.get_running_loop().create_future(), rows)
         if len(groups) == turn.size:
             task = asyncio.create_task(self._start(self._batches.pop(turn.batch)))
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
-        await groups[turn.place].go
+        return await groups[turn.place].go
 
     @contextlib.contextmanager
     def refusals(self) -> Iterator[None]:
@@ -69,13 +72,23 @@ class Turns:
             raise
 
     async def _start(self, groups: dict[int, _Group]) -> None:
+        try:
+            await self._together(groups)
+        except Exception as error:
+            for group in groups.values():
+                if not group.go.done():
+                    group.go.set_exception(error)
+            raise
+
+    async def _together(self, groups: dict[int, _Group]) -> None:
+        """vLLM gets all rows of the groups, and starts on them then."""
         idle = self.engine.get_num_unfinished_requests() == 0  # one at work is not held up
         self._refused = 0
         with contextlib.suppress(EngineDeadError):  # every row raises it, too
             if idle:
                 await self._alive(self.engine.llm.pause_generation(mode="keep", clear_cache=False))
         for place in sorted(groups):
-            groups[place].go.set_result(None)
+            groups[place].go.set_result(asyncio.current_task())
         rows = sum(group.rows for group in groups.values())
         while idle and self.engine.get_num_unfinished_requests() + self._refused < rows:
             await asyncio.sleep(POLL_SECONDS)

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("openrlhf")
 
-from aiohttp import web
+from aiohttp import ClientTimeout, web
 
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.runtime.driver.preflight import try_reward
@@ -93,6 +93,17 @@ def test_a_server_gets_what_openrlhf_sends_and_the_response() -> None:
         return web.json_response({"rewards": [0.5], "scores": [1.0], "extra_logs": {"x": 2}})
 
     assert served(handler, 10.0) == Outcome(0.5, 1.0, {"x": 2.0})
+
+
+def test_a_client_has_no_limit_of_its_own_below_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiohttp ends a request after 300 s unless it is told otherwise; here after 0.2 s, below the flag."""
+    monkeypatch.setattr("aiohttp.client.DEFAULT_TIMEOUT", ClientTimeout(total=0.2))
+
+    async def handler(request):
+        await asyncio.sleep(0.6)
+        return web.json_response({"rewards": 1.0})
+
+    assert served(handler, 20.0).reward == 1.0
 
 
 def test_a_server_that_stumbles_is_asked_again() -> None:

@@ -20,18 +20,25 @@ class Recorder:
         self.events: list[str] = []
         self.llm, self.turns = self, Turns(self)
         self.open, self.dead = 0, False
+        self.broken = ""
 
     def get_num_unfinished_requests(self) -> int:
         return self.open
 
     async def pause_generation(self, mode: str, clear_cache: bool) -> None:
         self.events.append(f"pause {mode} {clear_cache}")
+        self._refuse("pause")
         await self._answer()
 
     async def resume_generation(self) -> None:
         self.events.append("resume")
+        self._refuse("resume")
         await self._answer()
         self.open = 0
+
+    def _refuse(self, call: str) -> None:
+        if call == self.broken:
+            raise RuntimeError(f"no {call} here")
 
     async def _answer(self) -> None:
         if self.dead:  # as vLLM: the answer of a dead process never comes
@@ -42,8 +49,9 @@ class Recorder:
             raise EngineDeadError
 
     async def group(self, turn: Turn, rows: list[str]) -> None:
-        await self.turns.come(turn, len(rows))
-        await asyncio.gather(*[self.row(row) for row in rows], return_exceptions=True)
+        started = await self.turns.come(turn, len(rows))
+        found = asyncio.gather(*[self.row(row) for row in rows], return_exceptions=True)
+        await asyncio.gather(started, found)
 
     async def row(self, row: str) -> None:
         with self.turns.refusals():
@@ -89,3 +97,16 @@ def test_the_groups_of_a_dead_engine_are_let_go_to_find_out(monkeypatch: pytest.
     engine = Recorder()
     engine.dead = True
     assert asked(engine, *GROUPS) == ["pause keep False", "a0", "a1", "c0", "resume"]
+
+
+@pytest.mark.parametrize("call", ["pause", "resume"])
+def test_what_keeps_vllm_from_starting_reaches_every_group(call: str) -> None:
+    """Groups would wait for ever: for the others' start, or for rows of an engine that stays paused."""
+    engine = Recorder()
+    engine.broken = call
+
+    async def ask() -> list:
+        return await asyncio.gather(*[engine.group(*group) for group in GROUPS], return_exceptions=True)
+
+    found = asyncio.run(asyncio.wait_for(ask(), 10))
+    assert [str(error) for error in found] == [f"no {call} here"] * 3
