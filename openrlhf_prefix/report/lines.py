@@ -1,7 +1,10 @@
 """What a person reads while a run goes on: one line a step, one table at the end. Pure functions."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
+
+from openrlhf_prefix.report import signal
 
 PHASES = {
     "timing/generation": "gen",
@@ -14,12 +17,12 @@ PHASES = {
 def step_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
     """One step in one line.
 
-    Example: step 3/20 | reward plain 0.31 prefixed 0.88 | window 0.84-0.95 ratio 0.90 kept 0.20 | length 31 |
-    entropy 0.81 | grad 0.52 | gen 1.2s logp 0.3s train 0.9s sync 0.1s
+    Example: step 3/20 | reward 0.38 plain 0.31 prefixed 0.88 | window 0.84-0.95 ratio 0.90 kept 0.20 | length 31 |
+    entropy 0.81 | grad 0.52 | gen 1.2s logp 0.3s train 0.9s sync 0.1s | 1,240 tokens/s | left 0:00:43
     """
     if "sft/rows" in metrics:
         return _supervised_line(step, total, metrics)
-    parts = [f"step {step}/{total}", f"reward plain {_number(metrics, 'reward/plain')}"]
+    parts = [f"step {step}/{total}", f"reward {_number(metrics, 'reward')} plain {_number(metrics, 'reward/plain')}"]
     if metrics.get("reward/failed"):
         parts[-1] += f" failed {_number(metrics, 'reward/failed', 0)}"
     if metrics.get("prefix/rows"):
@@ -32,7 +35,16 @@ def step_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
     parts.append(f"entropy {_number(metrics, 'rollout/entropy')}")
     parts.append(f"grad {_number(metrics, 'actor_grad_norm')}")
     parts.append(" ".join(f"{short} {_number(metrics, key, 1)}s" for key, short in PHASES.items()))
-    return " | ".join(parts)
+    return " | ".join([*parts, *_pace(step, total, metrics), *signal.words(metrics)])
+
+
+def _pace(step: int, total: int, metrics: Mapping[str, Any]) -> list[str]:
+    """Sampled tokens of a second of the whole step, and the time that the rest takes at this step's pace."""
+    seconds = metrics.get("timing/step_total")
+    if not seconds:
+        return []
+    tokens = metrics.get("rollout/tokens_generated", 0.0) / seconds
+    return [f"{tokens:,.0f} tokens/s", f"left {timedelta(seconds=round((total - step) * seconds))}"]
 
 
 def _supervised_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
@@ -49,23 +61,31 @@ def _number(metrics: Mapping[str, Any], key: str, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def eval_line(step: int, metrics: Mapping[str, Any]) -> str:
-    """Held-out accuracy in one line."""
+def eval_line(step: int, metrics: Mapping[str, Any], failed: int = 0, samples: int = 0) -> str:
+    """Held-out accuracy in one line, and how many of the samples had no reward."""
     shown = [f"{key.removeprefix('eval_')} {value:.1%}" for key, value in metrics.items() if "_pass" in key]
-    return f"held-out at step {step} | {' | '.join(shown)}"
+    shown += [f"without {failed} of {samples} samples, whose rewards failed"] * bool(failed)
+    return " | ".join([f"held-out at step {step}", *shown])
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
     """Base against trained, and where things are.
 
     Args:
-        summary: {"base": {metric: value}, "trained": {...}, "steps": int, "seconds": float, "paths": {name: path}}.
+        summary: {"base": {metric: value}, "trained": {...}, "gains": {metric: (gain, low, high)}, "steps": int,
+            "seconds": float, "paths": {name: path}}; a gain is over the problems that have both scores.
     """
-    lines = [f"{'held-out':<28}{'base':>9}{'trained':>9}{'gain':>9}"]
+    lines = [f"{'held-out':<28}{'base':>9}{'trained':>9}{'gain':>9}   95 % interval"]
     for metric, trained in summary["trained"].items():
-        base = summary["base"].get(metric)
-        gain = "-" if base is None else f"{100 * (trained - base):+.1f}"
-        lines.append(f"{metric:<28}{'-' if base is None else f'{base:.1%}':>9}{trained:>9.1%}{gain:>9}")
+        base, gain = summary["base"].get(metric), summary["gains"].get(metric)
+        shown = f"{metric:<28}{'-' if base is None else f'{base:.1%}':>9}{trained:>9.1%}"
+        lines.append(f"{shown}{_gain(*gain) if gain else '-'.rjust(9)}")
     lines.append(f"{summary['steps']} steps in {summary['seconds']:.0f} s")
     lines += [f"{name + ':':<14}{path}" for name, path in summary["paths"].items()]
     return "\n".join(lines)
+
+
+def _gain(gain: float, low: float, high: float) -> str:
+    """Points, their interval over problems, and whether they can be told from none."""
+    noise = "  within noise" if low <= 0 <= high else ""
+    return f"{100 * gain:>+9.1f}   [{100 * low:+.1f}, {100 * high:+.1f}]{noise}"

@@ -3,6 +3,7 @@
     driver.log      what upstream prints in the driver
     config.yaml     every flag; `train --config` on it repeats the run
     metrics.jsonl   one line a step, and one for every evaluation
+    evaluations.jsonl         right samples of every held-out problem
     reward_failures.jsonl     rewards that failed: problem, slot, reason, traceback
     rollouts.jsonl  prompt, prefix, continuation, reward, advantages of some groups of every step
     summary.json    base against trained, and where the export is
@@ -66,10 +67,10 @@ class RunFolder:
         """Drops what was written after `step`, and unless it was `evaluated` by then its evaluation too."""
 
         def stays(row: Mapping[str, Any]) -> bool:
-            again = row["step"] == step and not evaluated and any(name.startswith("eval_") for name in row)
-            return row["step"] <= step and not again
+            evaluation = "judged" in row or any(name.startswith("eval_") for name in row)
+            return row["step"] <= step and not (row["step"] == step and not evaluated and evaluation)
 
-        for name in ("metrics", "rollouts", "reward_failures"):
+        for name in ("metrics", "evaluations", "rollouts", "reward_failures"):
             path = self.path / f"{name}.jsonl"
             kept = [row for row in self.read(name) if stays(row)]
             if path.exists():

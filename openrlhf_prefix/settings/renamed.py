@@ -113,7 +113,14 @@ _REPLACED = {
     "ref_reward_offload": "--ref.offload --reward.offload",
     "prompt_max_len": "--data.max_len (prompt and response together)",
 }
-GONE: tuple[str, ...] = ("actor_init_on_gpu", "perf", "torch_compile", "ptx_coef", "pretrain_data", "pretrain_data_probs")
+GONE: tuple[str, ...] = (
+    "actor_init_on_gpu",
+    "perf",
+    "torch_compile",
+    "ptx_coef",
+    "pretrain_data",
+    "pretrain_data_probs",
+)
 GONE += ("pretrain_split",)
 
 

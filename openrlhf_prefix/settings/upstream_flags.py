@@ -41,7 +41,14 @@ TESTED = {
 }
 
 NO_CRITIC = "there is no critic"
-_CRITIC: tuple[str, ...] = ("num_nodes", "num_gpus_per_node", "model_name_or_path", "value_clip", "save_value_network", "optim")
+_CRITIC: tuple[str, ...] = (
+    "num_nodes",
+    "num_gpus_per_node",
+    "model_name_or_path",
+    "value_clip",
+    "save_value_network",
+    "optim",
+)
 _CRITIC += ("muon.lr", "muon.momentum", "muon.ns_steps", "muon.nesterov", "muon.no_nesterov")
 _CRITIC += ("adam.lr", "adam.betas", "adam.eps", "adam.weight_decay")
 _CRITIC += ("lr_scheduler", "lr_warmup_ratio", "min_lr_ratio", "max_norm")

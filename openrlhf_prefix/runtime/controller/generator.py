@@ -45,8 +45,7 @@ class PrefixSamplesGenerator(SamplesGenerator):
         # Upstream's loop asks `ray` for the rows; the engines answer in its place, and replace one that died.
         with replaced("openrlhf.trainer.ppo_utils.samples_generator", "ray", self.engines):
             experiences, consumed, exhausted = super()._generate_vllm(*args, **kwargs)
-        if not kwargs.get("evaluating"):
-            self._check_failures(len(experiences))
+        self._check_failures(len(experiences))
         _level_info(experiences)
         # sort() is stable: the rows of a group stay together and in the order of their slots.
         experiences.sort(key=lambda experience: self._position[experience.prompts[0]])

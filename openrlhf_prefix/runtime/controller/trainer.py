@@ -14,9 +14,10 @@ from openrlhf.utils.utils import get_tokenizer
 
 from openrlhf_prefix.data.order import ProblemLoader
 from openrlhf_prefix.errors import EngineLost, RunPaused, RunStopped
-from openrlhf_prefix.evaluation.metrics import average_at_n, pass_at_k
+from openrlhf_prefix.evaluation import held_out
 from openrlhf_prefix.report.lines import eval_line, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.report.signal import Silence
 from openrlhf_prefix.runtime import context, deadlines
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.controller.engines import Engines
@@ -89,6 +90,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.supervised = SupervisedStage(self, demonstrations, sft_steps(args, self.total_steps))
         self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
         self.evaluations: dict[int, dict[str, float]] = {}
+        self.silence = Silence()
         self.weight_check: dict[str, float] = {}
         self.start_states()
         self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
@@ -202,9 +204,10 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             metrics["engines_replaced"] = float(self.engines.deaths)
             self.show(f"replaced {self.engines.deaths} engine(s) that died", global_step)
         self.folder.append("metrics", [{"step": global_step, **metrics}])
-        failures = self.samples_generator.failures
-        self.folder.append("reward_failures", [{"step": global_step, **failure} for failure in failures])
+        self.note_failures(global_step)
         self.show(step_line(global_step, self.total_steps, metrics), global_step)
+        if paragraph := self.silence.after(metrics):
+            self.show(paragraph, global_step)
         started = time.time()
         # Upstream saves on its own schedule, and logs beside it.
         super().save_logs_and_checkpoints(global_step, logs_dict, self.step_states(client_states or {}))
@@ -214,6 +217,11 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         if self.engines.lost:
             raise self.engines.lost
         self.stopping.step_done()
+
+    def note_failures(self, global_step: int) -> None:
+        """Rewards of the last batch that failed go into the run folder, with their tracebacks."""
+        failures, self.samples_generator.failures = self.samples_generator.failures, []
+        self.folder.append("reward_failures", [{"step": global_step, **failure} for failure in failures])
 
     def read_evaluations(self) -> None:
         """Those of the run folder, after a resume."""
@@ -232,25 +240,21 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         started = time.time()
         samples = self.samples_generator.generate_eval_samples(**generate_kwargs)
         size = generate_kwargs["n_samples_per_prompt"]
-        sources = [problem.source for problem in self.eval_dataloader.problems]
-        correct: dict[str, list[float]] = {}
-        for source, start in zip(sources, range(0, len(samples), size), strict=True):
-            rewards = [float(sample.rewards) for sample in samples[start : start + size]]
-            correct.setdefault(source, []).append(sum(reward > 0 for reward in rewards))
-        logs = {}
-        for source, counts in correct.items():
-            logs[f"eval_{source}_pass1"] = average_at_n(counts, size)
-            logs[f"eval_{source}_pass{size}"] = pass_at_k(counts, size, size)
-        self.evaluations[global_step] = logs
-        truncated = sum(bool(sample.truncated) for sample in samples) / len(samples)
-        failed = float(sum(bool(sample.info["reward_failed"]) for sample in samples))
+        failed = [bool(sample.info["reward_failed"]) for sample in samples]
+        rewards = [None if lost else float(one.rewards) for one, lost in zip(samples, failed, strict=True)]
+        groups = [rewards[start : start + size] for start in range(0, len(rewards), size)]
+        problems = [(problem.id, problem.source) for problem in self.eval_dataloader.problems]
+        tallies = held_out.tally(problems, groups)
+        logs = self.evaluations[global_step] = held_out.accuracies(tallies, size)
         extra = {
-            "eval_truncated_rate": truncated,
-            "eval_rewards_failed": failed,
+            "eval_truncated_rate": sum(bool(sample.truncated) for sample in samples) / len(samples),
+            "eval_rewards_failed": float(sum(failed)),
             "timing/evaluation": time.time() - started,
         }
+        self.folder.append("evaluations", [one.row(global_step) for one in tallies])
         self.folder.append("metrics", [{"step": global_step, **logs, **extra}])
-        self.show(eval_line(global_step, logs), global_step)
+        self.note_failures(global_step)
+        self.show(eval_line(global_step, logs, sum(failed), len(samples)), global_step)
         for logger in (self.wandb_logger, self.tensorboard_logger):
             if logger:
                 logger.log_eval(global_step, logs)
@@ -259,9 +263,10 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
     def write_summary(self, step: int, seconds: float) -> None:
         paths = {"export": self.args.ckpt.output_dir, "run folder": str(self.folder.path)}
         base, trained = (self.evaluations.get(at, {}) for at in (0, step))
-        self.folder.write_summary(
-            {"base": base, "trained": trained, "steps": step, "seconds": round(seconds, 1), "paths": paths}
-        )
+        tallies = held_out.read(self.folder.read("evaluations"))
+        gains = held_out.gains(tallies.get(0, []), tallies.get(step, []), self.args.eval.n_samples_per_prompt)
+        scores = {"base": base, "trained": trained, "gains": gains}
+        self.folder.write_summary({**scores, "steps": step, "seconds": round(seconds, 1), "paths": paths})
 
     def show(self, text: str, step: int) -> None:
         ray.get(self.board.put.remote(text, step, self.total_steps))

@@ -21,7 +21,12 @@ def _steps(name: str) -> Rule:
     return lambda a: value(a) == 0, f"{name} is {{a.{name}}}: give a number of steps, or -1 for never"
 
 
-SIZES: tuple[str, ...] = ("rollout.batch_size", "rollout.n_samples_per_prompt", "train.batch_size", "train.num_episodes")
+SIZES: tuple[str, ...] = (
+    "rollout.batch_size",
+    "rollout.n_samples_per_prompt",
+    "train.batch_size",
+    "train.num_episodes",
+)
 SIZES += ("train.max_epochs", "eval.n_samples_per_prompt", "verifier.workers", "actor.num_gpus_per_node")
 
 TABLE: list[Rule] = [

@@ -9,6 +9,7 @@ from openrlhf_prefix.report.lines import eval_line, step_line, summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 
 STEP = {
+    "reward": 0.384,
     "reward/plain": 0.314,
     "reward/prefixed": 0.876,
     "prefix/rows": 16,
@@ -35,7 +36,7 @@ def test_a_supervised_step_has_a_line_of_its_own() -> None:
 
 def test_a_step_is_one_line_with_its_numbers() -> None:
     assert step_line(3, 20, STEP) == (
-        "step 3/20 | reward plain 0.31 prefixed 0.88 | window 0.84-0.95 ratio 0.90 kept 0.20 | length 31 | "
+        "step 3/20 | reward 0.38 plain 0.31 prefixed 0.88 | window 0.84-0.95 ratio 0.90 kept 0.20 | length 31 | "
         "entropy 0.81 | grad 0.52 | gen 1.2s logp 0.3s train 0.9s sync 0.1s"
     )
 
@@ -44,37 +45,46 @@ def test_a_step_is_one_line_with_its_numbers() -> None:
 def test_a_step_without_prefixed_rows_says_nothing_about_them(rows: dict) -> None:
     metrics = {key: value for key, value in STEP.items() if key != "prefix/rows"} | rows
     line = step_line(1, 2, metrics)
-    assert "prefixed" not in line and "window" not in line and "reward plain 0.31 | length 31" in line
+    assert "prefixed" not in line and "window" not in line and "reward 0.38 plain 0.31 | length 31" in line
 
 
 def test_a_number_that_is_missing_is_a_dash_and_a_zero_is_a_number() -> None:
     line = step_line(1, 2, {"reward/plain": 0.0})
-    assert "reward plain 0.00 |" in line and "grad - |" in line and "gen -s" in line
+    assert "reward - plain 0.00 |" in line and "grad - |" in line and "gen -s" in line
 
 
 def test_an_evaluation_is_one_line_of_percentages() -> None:
     """0.125 is 12.5 %; what is no accuracy (a length, a time) is left out."""
     metrics = {"eval_chains_pass1": 0.125, "eval_chains_pass4": 0.5, "eval_truncated_rate": 0.9}
-    assert eval_line(7, metrics) == "held-out at step 7 | chains_pass1 12.5% | chains_pass4 50.0%"
+    line = "held-out at step 7 | chains_pass1 12.5% | chains_pass4 50.0%"
+    assert eval_line(7, metrics) == line
+    assert eval_line(7, metrics, 3, 128) == f"{line} | without 3 of 128 samples, whose rewards failed"
+
+
+def test_a_step_shows_its_pace() -> None:
+    """1,500 tokens in 2 s; 17 more steps of 2 s are 34 s."""
+    line = step_line(3, 20, STEP | {"timing/step_total": 2.0, "rollout/tokens_generated": 3000.0})
+    assert line.endswith("sync 0.1s | 1,500 tokens/s | left 0:00:34")
 
 
 def test_the_summary_sets_the_trained_model_against_the_base() -> None:
-    """0.40 -> 0.65 is +25.0 points; a fall of 0.1 is -10.0; a metric without base has no gain."""
+    """0.40 -> 0.65 is +25.0 points; an interval around 0 is noise; a metric without base has no gain."""
     table = summary_table(
         {
             "base": {"pass1": 0.40, "pass4": 0.8},
             "trained": {"pass1": 0.65, "pass4": 0.7, "new": 0.5},
+            "gains": {"pass1": (0.25, 0.2, 0.3), "pass4": [-0.1, -0.21, 0.005]},
             "steps": 20,
             "seconds": 123.4,
             "paths": {"export": "/runs/a/export"},
         }
     )
     rows = [line.split() for line in table.splitlines()]
-    assert ["pass1", "40.0%", "65.0%", "+25.0"] in rows
-    assert ["pass4", "80.0%", "70.0%", "-10.0"] in rows
+    assert ["pass1", "40.0%", "65.0%", "+25.0", "[+20.0,", "+30.0]"] in rows
+    assert ["pass4", "80.0%", "70.0%", "-10.0", "[-21.0,", "+0.5]", "within", "noise"] in rows
     assert ["new", "-", "50.0%", "-"] in rows
     assert ["20", "steps", "in", "123", "s"] in rows and ["export:", "/runs/a/export"] in rows
-    assert len({len(line) for line in table.splitlines()[:4]}) == 1
+    assert len({line.index(end) for line, end in zip(table.splitlines()[1:3], ("   [+", "   [-"), strict=True)}) == 1
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
