@@ -43,6 +43,7 @@ class Imitation:
 
     loss: Loss
     needs_advantage: bool = False  # c_t has A as a factor: a token whose row has none does not train
+    needs_entropy: bool = False  # c_t has H in it, which only rows that were forwarded before the update have
 
     def __call__(self, tokens: Tokens) -> torch.Tensor:
         return self.loss(tokens)
@@ -69,7 +70,7 @@ IMITATION: dict[str, Imitation | Loss] = {
     "phi": _weighted(lambda p: p * (1 - p)),
     "trust": _weighted(lambda p: (p / ALPHA).clamp(max=1.0)),
     "luffy": Imitation(_luffy, needs_advantage=True),
-    "srft": Imitation(_srft),
+    "srft": Imitation(_srft, needs_entropy=True),
 }
 POLICY = "policy"
 
@@ -78,3 +79,9 @@ def needs_advantage(name: str) -> bool:
     """Whether demonstration tokens train only where they have an advantage; else all of them do."""
     row = None if name == POLICY else IMITATION[name]
     return row is None or (isinstance(row, Imitation) and row.needs_advantage)
+
+
+def needs_entropy(name: str) -> bool:
+    """Whether demonstration tokens are weighted by the policy's entropy on their row."""
+    row = IMITATION.get(name)
+    return isinstance(row, Imitation) and row.needs_entropy

@@ -121,6 +121,7 @@ PRESETS = {
     "chord_mu": Preset(
         source="arXiv 2508.11408, weight 0.9 -> 0.05",
         demonstration="whole",
+        estimator="grpo",
         divisor="token-mean",
         imitation="nll",
         imitation_coef=0.9,
@@ -131,6 +132,7 @@ PRESETS = {
     "chord_phi": Preset(
         source="arXiv 2508.11408, constant weight 0.1",
         demonstration="whole",
+        estimator="grpo",
         divisor="token-mean",
         imitation="phi",
         imitation_coef=0.1,
@@ -151,7 +153,7 @@ PRESETS = {
 }
 
 # --prefix.compat: values of flags where the authors' code differs from the paper's text; docs/55-official-code.md says
-# why each is not the default.
+# why each is not the default. One that needs another flag's value beside it is given where the method has that.
 COMPAT: dict[str, dict[str, object]] = {
     "paper": {},
     "official": {
@@ -161,4 +163,8 @@ COMPAT: dict[str, dict[str, object]] = {
         "prefix.in_entropy": True,
         "prefix.stop_before_answer": False,  # a prefix may hold all but the last token, the answer included
     },
+}
+BESIDE: dict[str, tuple[str, object]] = {
+    "hybrid.estimator": ("hybrid.baseline", "plain"),
+    "actor.dual_clip": ("hybrid.clip", True),
 }

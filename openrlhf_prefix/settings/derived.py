@@ -38,6 +38,24 @@ def sft_steps(args: argparse.Namespace, total_steps: int) -> int:
     return total_steps // 2 if steps == HALF else steps
 
 
+def buffer_size(args: argparse.Namespace) -> int:
+    """Problems that wait until they are a supervised step of their own (controller/rescue.py); `args` is nested."""
+    return args.hybrid.buffer or args.train.batch_size
+
+
+def scheduled_steps(args: argparse.Namespace, rollouts: int) -> int:
+    """The most optimizer steps that `rollouts` rollout steps can bring, rescued problems included; `args` is nested.
+
+    Example: 20 rollout steps of 16 problems x 8 rows, train.batch_size 128: 20. With hybrid.rescue buffer all 320
+    problems may fail, and make two more.
+    """
+    rows, extra = args.rollout.batch_size * args.rollout.n_samples_per_prompt, 0
+    if args.hybrid.rescue == "buffer":
+        releases = min(rollouts, rollouts * args.rollout.batch_size // buffer_size(args))  # one a rollout step at most
+        extra = releases * (buffer_size(args) // args.train.batch_size)
+    return (rollouts * (rows // args.train.batch_size) + extra) * args.train.max_epochs
+
+
 def prefixed_rows(args: argparse.Namespace) -> int:
     """Rows of a group that start from a demonstration; `args` is nested."""
     rows = args.prefix.prefixed_per_group

@@ -11,7 +11,7 @@ from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.losses import DIVISORS
-from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
+from openrlhf_prefix.algorithm.presets import BESIDE, COMPAT, PRESETS
 from openrlhf_prefix.algorithm.schedules import SHAPES
 from openrlhf_prefix.algorithm.selection import SCOPES
 from openrlhf_prefix.errors import UserError
@@ -75,6 +75,7 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add("--hybrid.convex", type=boolean, help="the policy's term has 1 - the imitation term's weight")
     add("--hybrid.clip", type=boolean, help="PPO-clip at all")
     add("--hybrid.clip_prefix", type=boolean, help="PPO-clip on prefix tokens too")
+    add("--hybrid.buffer", type=int, help="problems that make a step of rescue buffer; not set: train.batch_size")
     add(
         "--hybrid.rescue",
         choices=RESCUES,
@@ -229,8 +230,12 @@ def preset_values(explicit: Mapping[str, object]) -> dict[str, object]:
     values: dict[str, object] = {
         **{flag_of(name): value for name, value in vars(preset).items() if name not in ("source", "samples")},
         "prefix.in_entropy": False,
-        **COMPAT[str(explicit.get("prefix.compat", "paper"))],
     }
+    settled = values | dict(explicit)
+    for name, value in COMPAT[str(explicit.get("prefix.compat", "paper"))].items():
+        other, needed = BESIDE.get(name, (None, None))
+        if other is None or str(settled[other]).lower() == str(needed).lower():
+            values[name] = value
     if explicit.get("actor.policy_loss_type") == "gspo":
         values["hybrid.divisor"] = "seq-mean"
     for theirs in UPSTREAM:

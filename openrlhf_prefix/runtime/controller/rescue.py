@@ -1,8 +1,8 @@
 """What becomes of groups with too few right samples: demonstrations come in, with steps or rows of their own.
 
     replace    the demonstration takes the place of the group's first row, the others train nothing (HPT, 2509.04419)
-    buffer     the problem waits; when as many wait as an optimizer step has rows, they are one more, supervised step
-               (ReLIFT, 2506.07527), the first that came first; what waits travels with the checkpoint
+    buffer     the problem waits; when hybrid.buffer of them wait, they are supervised steps of their own (ReLIFT,
+               2506.07527), the first that came first; what waits travels with the checkpoint
 
 A group failed when at most `hybrid.gate` of its rows are right. A problem without a demonstration stays as it is.
 """
@@ -15,6 +15,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations, alike
 from openrlhf_prefix.runtime.rows.batches import blank
+from openrlhf_prefix.settings.derived import buffer_size
 
 
 class Rescued(NamedTuple):
@@ -27,7 +28,7 @@ class Rescue:
 
     def __init__(self, args: SimpleNamespace, demonstrations: Demonstrations) -> None:
         self.mode, self.demonstrations = args.hybrid.rescue, demonstrations
-        self.group_size, self.step_rows = args.rollout.n_samples_per_prompt, args.train.batch_size
+        self.group_size, self.buffer = args.rollout.n_samples_per_prompt, buffer_size(args)
         self.waiting: list[tuple[str, int]] = []  # problem and the step at which it failed
 
     def __call__(self, rows: list[Experience], failed: Mapping[int, str], step: int) -> Rescued:
@@ -45,8 +46,8 @@ class Rescue:
             return Rescued(replaced, {"rescue/replaced": float(len(known))})
         self.waiting += [(problem, step) for _, problem in sorted(known.items())]
         due: list[tuple[str, int]] = []
-        if len(self.waiting) >= self.step_rows:
-            due, self.waiting = self.waiting[: self.step_rows], self.waiting[self.step_rows :]
+        if len(self.waiting) >= self.buffer:
+            due, self.waiting = self.waiting[: self.buffer], self.waiting[self.buffer :]
         added = [alike(self.demonstrations.row(*place), rows[0]) for place in due]
         waiting = {"rescue/waiting": float(len(self.waiting)), "rescue/supervised_rows": float(len(due))}
         return Rescued(rows + added, waiting)

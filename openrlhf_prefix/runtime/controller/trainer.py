@@ -32,7 +32,7 @@ from openrlhf_prefix.runtime.controller.times import Times
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.runtime.weights.check import compare, stale_weights
 from openrlhf_prefix.settings import plugins
-from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefixed_rows, sft_steps
+from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefixed_rows, scheduled_steps, sft_steps
 
 
 class PrefixController(Resumable, undecorated(PPOTrainer)):
@@ -56,7 +56,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.generate_kwargs = generate_kwargs
         self.total_steps = len(self.prompts_dataloader) // args.rollout.batch_size * args.train.num_episodes
         rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
-        self.max_steps = self.total_steps * (rows // args.train.batch_size) * args.train.max_epochs
+        self.max_steps = scheduled_steps(args, self.total_steps)
         self.sampler = make_sampler(args, self.total_steps)
         self.engines = Engines(engines, args, rejoin=self._rejoin, watch=self.stopping.check)
         self.samples_generator = PrefixSamplesGenerator(

@@ -12,7 +12,7 @@ from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.runtime import context, deadlines, seams
 from openrlhf_prefix.runtime.learner import checkpoints, export, lora
-from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer
+from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer, hold_at_end
 from openrlhf_prefix.runtime.learner.probe import accumulation_coefficients
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.rows.fields import ActorForward
@@ -22,13 +22,16 @@ from openrlhf_prefix.runtime.weights.check import flip_lowest_bits, trainer_fing
 class PrefixPolicy(seams.undecorated(PolicyModelActor)):
     """OpenRLHF's policy actor with our trainer, whose forward also returns entropies."""
 
-    def init_model_from_pretrained(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+    def init_model_from_pretrained(
+        self, strategy: Any, pretrain: str, max_steps: int, *args: Any, **kwargs: Any
+    ) -> None:
         adapter.current().patch_trainer()
         deadlines.install()
         chosen = context.of(strategy.args).checkpoint
         strategy.load_ckpt = partial(strategy.load_ckpt, tag=chosen)  # upstream would take what `latest` names
         with seams.replaced("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", PrefixActorTrainer):
-            super().init_model_from_pretrained(strategy, *args, **kwargs)
+            super().init_model_from_pretrained(strategy, pretrain, max_steps, *args, **kwargs)
+        hold_at_end(self.actor_scheduler, max_steps)
         # By name: further state of this rank joins here, and is saved and restored with the checkpoint.
         self.parts = {"generators": checkpoints.Generators(), "trainer": self.trainer}
         if self.ema_model:

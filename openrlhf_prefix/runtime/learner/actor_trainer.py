@@ -7,6 +7,7 @@ loss (algorithm/hybrid.py), and the step ends where it should (accumulation.py).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -73,6 +74,15 @@ def scale_learning_rate(scheduler: Any, factor: float) -> None:
     for group, base, shape in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
         group["lr"] = base * shape(scheduler.last_epoch)
     scheduler._last_lr = [group["lr"] for group in groups]
+
+
+def hold_at_end(scheduler: Any, steps: int) -> None:
+    """After its `steps` optimizer steps the schedule stays where it ends; a cosine would rise again."""
+    scheduler.lr_lambdas = [partial(_held, shape, steps) for shape in scheduler.lr_lambdas]
+
+
+def _held(shape: Callable[[int], float], steps: int, step: int) -> float:
+    return shape(min(step, steps))
 
 
 class PrefixActorTrainer(ActorPPOTrainer):

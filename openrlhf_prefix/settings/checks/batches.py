@@ -20,6 +20,12 @@ TABLE: list[Rule] = [
         "train.batch_size {a.train.batch_size}: the last optimizer step would be cut short; change one of them",
     ),
     (
+        lambda a: a.rollout.vllm_generate_batch_size not in (None, a.rollout.batch_size),
+        "rollout.vllm_generate_batch_size {a.rollout.vllm_generate_batch_size} is not rollout.batch_size "
+        "{a.rollout.batch_size}: a step would train on a part of a batch, and the run have more steps than its "
+        "learning rate is made for; leave it out",
+    ),
+    (
         lambda a: a.train.colocate_all and a.engine_gpus and a.gpus != a.engine_gpus,
         "train.colocate_all: {a.vllm.num_engines} engines of {a.vllm.tensor_parallel_size} GPUs do not fill the "
         "{a.gpus} GPUs of the actor (actor.num_nodes x num_gpus_per_node): leave vllm.num_engines out, and choose a "

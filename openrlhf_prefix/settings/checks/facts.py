@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from openrlhf_prefix.algorithm.imitation import IMITATION, needs_advantage
+from openrlhf_prefix.algorithm.imitation import IMITATION, needs_advantage, needs_entropy
 from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.data.cuts import trains_whole
-from openrlhf_prefix.settings.derived import data_parallel_ranks, make_sampler, prefixed_rows
+from openrlhf_prefix.settings.derived import buffer_size, data_parallel_ranks, make_sampler, prefixed_rows
 
 
 class Facts:
@@ -71,6 +71,16 @@ class Facts:
     def imitates(self) -> bool:
         """Demonstration tokens have a loss of their own that asks for no advantage."""
         return not needs_advantage(self.hybrid.imitation)
+
+    @property
+    def weighs_by_entropy(self) -> bool:
+        """Demonstration tokens are weighted by the policy's entropy on them."""
+        return needs_entropy(self.hybrid.imitation)
+
+    @property
+    def buffer(self) -> int:
+        """Rescued problems that make supervised steps."""
+        return buffer_size(self._args)
 
     @property
     def imitations(self) -> str:

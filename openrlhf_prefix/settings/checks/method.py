@@ -91,6 +91,21 @@ SUPERVISED: list[Rule] = [
         "hybrid.rescue {a.hybrid.rescue} is for groups of plain rows: set prefix.prefixed_per_group to 0",
     ),
     (
+        lambda a: a.hybrid.rescue != "none" and a.weighs_by_entropy,
+        "hybrid.imitation {a.hybrid.imitation} weighs a demonstration by the policy's entropy on it before the "
+        "update, which one that hybrid.rescue {a.hybrid.rescue} puts in does not have: leave hybrid.rescue out, or "
+        "train with nll or dft",
+    ),
+    (
+        lambda a: a.hybrid.buffer is not None and a.hybrid.rescue != "buffer",
+        "hybrid.buffer is the size of hybrid.rescue buffer, and that is {a.hybrid.rescue}: leave one of them out",
+    ),
+    (
+        lambda a: a.hybrid.rescue == "buffer" and (a.buffer < 1 or a.buffer % a.train.batch_size),
+        "hybrid.buffer {a.buffer} is no multiple of train.batch_size {a.train.batch_size}: an optimizer step would be "
+        "cut short",
+    ),
+    (
         lambda a: not 0 <= a.hybrid.gate < a.group,
         "hybrid.gate is {a.hybrid.gate}: right samples of {a.group}, from 0 to one less",
     ),

@@ -89,7 +89,7 @@ def rollout_row(place: int) -> Experience:
 
 def rescue(mode: str, step_rows: int = 2) -> Rescue:
     args = SimpleNamespace(
-        hybrid=SimpleNamespace(rescue=mode),
+        hybrid=SimpleNamespace(rescue=mode, buffer=None),
         rollout=SimpleNamespace(n_samples_per_prompt=2),
         train=SimpleNamespace(batch_size=step_rows),
     )

@@ -58,7 +58,7 @@ def resolved(**explicit: object) -> SimpleNamespace:
     parser = argparse.ArgumentParser()
     for name, default in UPSTREAM.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
-    for name in ("actor.dual_clip", "actor.entropy_coef"):
+    for name in ("actor.dual_clip", "actor.entropy_coef", "rollout.vllm_generate_batch_size"):
         parser.add_argument(f"--{name}", type=float, default=None)
     for name in SWITCHES:
         parser.add_argument(f"--{name}", action="store_true", default=False)
@@ -142,6 +142,10 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
             "drops the groups that failed before prefix.controller on_failure sees them",
         ),
         ({"hybrid__preset": "relift", "prefix__in_kl": True}, "leave it out with"),
+        ({"hybrid__preset": "hpt", "hybrid__imitation": "srft"}, "weighs a demonstration by the policy's entropy"),
+        ({"hybrid__preset": "relift", "hybrid__buffer": 7}, "hybrid.buffer 7 is no multiple of train.batch_size 16"),
+        ({"hybrid__preset": "hpt", "hybrid__buffer": 16}, "hybrid.buffer is the size of hybrid.rescue buffer"),
+        ({"rollout__vllm_generate_batch_size": 2}, "a step would train on a part of a batch"),
         ({"hybrid__preset": "rft", "prefix__controller": "adaptive"}, "preset rft has none"),
         ({"hybrid__preset": "luffy", "prefix__controller": "staged"}, "preset luffy has none"),
         (
@@ -154,6 +158,36 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
 )
 def test_methods_whose_flags_do_not_fit_together_are_refused(explicit: dict, message: str) -> None:
     assert message in refusal(**explicit)
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_the_authors_values_refuse_no_preset_for_a_flag_that_nobody_set(name: str) -> None:
+    """Their estimator is for a baseline of plain rows, their dual clip for a clipped ratio; the rest is for all."""
+    row, samples = PRESETS[name], {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16}
+    args = resolved(hybrid__preset=name, prefix__compat="official", **(samples if PRESETS[name].samples == 1 else {}))
+    checks.check_flags(args)
+    assert args.hybrid.estimator == ("dr_grpo_prefix" if row.baseline == "plain" else row.estimator)
+    assert args.actor.dual_clip == (3.0 if row.clip else None) and args.actor.entropy_coef == 0.001
+
+
+def test_the_authors_values_look_at_what_the_user_set() -> None:
+    args = resolved(prefix__compat="official", hybrid__baseline="all", hybrid__clip="false")
+    assert args.hybrid.estimator == "dr_grpo" and args.actor.dual_clip is None
+
+
+@pytest.mark.parametrize(
+    ("explicit", "expected"),
+    [
+        ({}, 40),
+        ({"train__batch_size": 8, "train__max_epochs": 3}, 240),
+        ({"hybrid__preset": "relift"}, 50),  # 160 problems, 16 of them a supervised step
+        ({"hybrid__preset": "relift", "hybrid__buffer": 48}, 49),  # three releases of three steps
+        ({"hybrid__preset": "relift", "hybrid__buffer": 4, "train__batch_size": 4}, 180),  # one release a rollout step
+    ],
+)
+def test_the_learning_rate_is_made_for_the_most_steps_that_a_run_can_have(explicit: dict, expected: int) -> None:
+    """20 rollout steps of 8 problems x 4 rows, 32 rows, two optimizer steps."""
+    assert derived.scheduled_steps(resolved(**explicit), 20) == expected
 
 
 def test_a_schedule_spans_its_share_of_the_run_unless_its_steps_are_given() -> None:
