@@ -5,6 +5,10 @@ class UserError(ValueError):
     """Exit code 2: one sentence that names the cause and the mend, raised before anything expensive starts."""
 
 
+class Unreachable(UserError):
+    """The same for what only the hub has, while it does not answer here: another machine may well find it."""
+
+
 class RunStopped(RuntimeError):
     """Exit code 1: a running training stops on purpose, and the sentence says why."""
 

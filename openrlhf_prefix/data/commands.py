@@ -146,4 +146,4 @@ def _tokenizer(name: str | None) -> Any:
         return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, TypeError) as error:
         said = " ".join(str(error).split())[:200]
-        raise UserError(f"{name} has no tokenizer that can be loaded: {said}{hub.hint()}") from None
+        raise hub.refusal(f"{name} has no tokenizer that can be loaded: {said}") from None

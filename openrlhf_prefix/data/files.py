@@ -149,8 +149,8 @@ def _datasets(name: str, split: str, folder: str | None = None) -> Iterator[tupl
         else:
             data = load_dataset(str(path) if path.exists() else name, data_dir=folder)
     except (DatasetGenerationError, ValueError, OSError) as error:
-        offline = "" if path.exists() else hub.hint()
-        raise UserError(f"{name} cannot be read: {_one_line(error.__cause__ or error)}{offline}") from None
+        said = f"{name} cannot be read: {_one_line(error.__cause__ or error)}"
+        raise (UserError(said) if path.exists() else hub.refusal(said)) from None
     if not isinstance(data, Dataset):
         data = data[split] if split in data else next(iter(data.values()))
     yield from enumerate(data, 1)
@@ -175,7 +175,7 @@ def check_datasets(flag: str, names: str) -> None:
 def check_template(template: str | None) -> None:
     """`template` has a place for the prompt. Raises UserError."""
     if template is not None and "{}" not in template:
-        raise UserError(f"--input_template {template!r} has no {{}}: that is where the prompt goes")
+        raise UserError(f"input_template {template!r} has no {{}}: that is where the prompt goes")
 
 
 def looks_local(name: str) -> bool:

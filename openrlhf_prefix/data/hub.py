@@ -13,6 +13,8 @@ import urllib.request
 from functools import cache
 from pathlib import Path
 
+from openrlhf_prefix.errors import Unreachable, UserError
+
 SECONDS = 2.0
 OFFLINE = "HF_HUB_OFFLINE"
 
@@ -32,9 +34,11 @@ def prepare(name: str) -> None:
         sys.modules["datasets"].config.HF_HUB_OFFLINE = True
 
 
-def hint() -> str:
-    """What to add to "cannot be loaded" for a hub name; empty while the hub answers."""
-    return " (offline: download it on a machine with a network, or give a local path)" if _offline() else ""
+def refusal(sentence: str) -> UserError:
+    """The error for a hub name that cannot be loaded; Unreachable, with the mend, while the hub does not answer."""
+    if _offline():
+        return Unreachable(f"{sentence} (offline: download it on a machine with a network, or give a local path)")
+    return UserError(sentence)
 
 
 def _offline() -> bool:

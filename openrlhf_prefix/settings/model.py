@@ -25,7 +25,7 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
     try:
         model_config = AutoConfig.from_pretrained(name, trust_remote_code=args.model.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}{hub.hint()}") from None
+        raise hub.refusal(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
     own = getattr(model_config, "max_position_embeddings", None)
     limit = args.model.max_position_embeddings or own
     if limit is not None and args.data.max_len > limit:
@@ -77,7 +77,7 @@ def check_remote_code(args: SimpleNamespace) -> None:
         try:
             found = [PretrainedConfig.get_config_dict(name)[0], get_tokenizer_config(name)]
         except (OSError, ValueError) as error:
-            raise UserError(f"{name} is not a model folder or hub name: {_first_line(error)}{hub.hint()}") from None
+            raise hub.refusal(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
         if any("auto_map" in content for content in found):
             raise UserError(
                 f"{name} brings Python code of its own (auto_map in its config): read it, then give "

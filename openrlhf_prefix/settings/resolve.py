@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from openrlhf_prefix.data.files import check_template
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings import checks, config, flags, plugins, renamed, upstream_cli, upstream_flags
 
@@ -82,6 +83,7 @@ def _settled(explicit: dict[str, Any], config_path: str | None) -> tuple[dict[st
     parser = build_parser()
     settings = {**DEFAULTS, **flags.preset_values(explicit | sizes), **explicit, **sizes}
     flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
+    check_template(flat["data.input_template"])  # OpenRLHF drops one that has no place for the prompt
     upstream = upstream_cli.build_parser()
     actions = config.flag_actions(upstream)
     changed = {

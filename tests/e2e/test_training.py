@@ -92,7 +92,7 @@ def test_the_prefix_tokens_gradient_is_measured_every_second_time(trained):
 
 def test_the_terminal_shows_one_line_a_step_and_the_table(trained):
     for step in range(1, 9):
-        assert re.search(rf"step {step}/8 \| reward plain [\d.]+ prefixed [\d.]+ \| window ", trained.output)
+        assert re.search(rf"step {step}/8 \| reward [\d.]+ plain [\d.]+ prefixed [\d.]+ \| window ", trained.output)
     assert "held-out" in trained.output and str(trained.folder / "export") in trained.output
 
 

@@ -210,3 +210,28 @@ def plain(flat):
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in flat.items() if "run_name" not in key
     }
+
+
+@pytest.mark.parametrize(
+    ("rows", "flags", "expected"),
+    [
+        ([GOOD], {}, "fewer than rollout.batch_size"),
+        ([{"prompt": "1+2"}] * 4, {}, "answer"),
+        ([GOOD | {"demonstrations": []}] * 4, {}, "has no demonstration in any row"),
+        ([GOOD | {"demonstrations": ["1+2=3\n" * 40 + "\\boxed{3}"]}] * 4, {}, "long_demonstrations"),
+        ([GOOD] * 4, {"data.max_len": 100000}, "positions"),
+        ([GOOD] * 4, {"data.input_template": "no place for it", "data.apply_chat_template": "false"}, "{}"),
+        ([GOOD] * 4, {"reward.remote_url": "reward.py"}, "reward_func"),
+        ([GOOD] * 4, {"reward.remote_url": "somewhere"}, "neither a .py file nor http"),
+    ],
+)
+def test_a_dry_run_refuses_what_train_refuses_with_the_same_words(
+    capsys, base, tmp_path, monkeypatch, rows, flags, expected
+):
+    """All that is found after the flags themselves, in rows, tokenizer, template and reward."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reward.py").write_text("def score():\n    return 1\n")
+    write(tmp_path / "data.jsonl", rows)
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    said = refuse(capsys, base, *words)
+    assert refuse(capsys, base, *words, "--dry_run") == said and expected in said

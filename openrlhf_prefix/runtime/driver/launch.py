@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from openrlhf_prefix.checkpoint.store import Checkpoint
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.cuts import trains_whole
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
@@ -45,11 +46,7 @@ from openrlhf_prefix.settings.resolve import Resolved
 def train(resolved: Resolved) -> None:
     """Runs a training from checked flags to the export; prints progress and the final table."""
     args, started = resolved.args, time.time()
-    checkpoint = resume.find(args)
-    problems = read_problems(args)
-    facts = resume.facts(resolved, load_tokenizer(args), problems[0])
-    if checkpoint:
-        resume.check(checkpoint, facts)
+    checkpoint, problems, facts = check(resolved)
     folder = RunFolder(args.run.dir)
     folder.claim(resume=args.ckpt.load_enable)
     # Decided once, for all ranks. From here on the flag says whether there is something to load.
@@ -62,6 +59,30 @@ def train(resolved: Resolved) -> None:
 
         wiring.wire(board=board)(args)
     print(summary_table(folder.summary()), flush=True)
+
+
+def check(resolved: Resolved) -> tuple[Checkpoint | None, tuple[list[Problem], list[Problem]], dict[str, Any]]:
+    """What can be found wrong without a cluster: checkpoint, tokenizer, data, demonstrations, template, reward file.
+
+    Returns:
+        The checkpoint to go on from; training and held-out problems; what a checkpoint will say about this run.
+
+    Raises:
+        UserError: with the first mistake.
+    """
+    checkpoint = resume.find(resolved.args)
+    problems = read_problems(resolved.args)
+    facts = resume.facts(resolved, load_tokenizer(resolved.args), problems[0])
+    if checkpoint:
+        resume.check(checkpoint, facts)
+    return checkpoint, problems, facts
+
+
+# What it leaves to the run, as --dry_run says.
+UNCHECKED = (
+    "not checked, as it takes the cluster: GPUs and their memory (openrlhf-prefix plan), the other nodes, reward "
+    "models and servers, whether the weights load"
+)
 
 
 def hide_secret(args: SimpleNamespace) -> None:

@@ -2,9 +2,9 @@
 
     openrlhf-prefix submit --config FILE [--any.flag value ...]        against RAY_API_SERVER_ADDRESS
 
-The flags are checked here, before anything is sent. What travels is the package and the checked flags, with absolute
-paths, in one config file: no data, no checkpoint, no run folder. Every file that the flags name is found on a shared
-file system, which the run checks on each node.
+What `train --dry_run` checks is checked here, before anything is sent. What travels is the package and the checked
+flags, with absolute paths, in one config file: no data, no checkpoint, no run folder. Every file that the flags name
+is found on a shared file system, which the run checks on each node.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from typing import Any
 
 import openrlhf_prefix
 from openrlhf_prefix.arguments import Parser, parser_of
-from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.errors import Unreachable, UserError
 from openrlhf_prefix.settings import config
 from openrlhf_prefix.settings.resolve import resolve
 
@@ -51,11 +51,19 @@ def main(argv: Sequence[str]) -> None:
     resolved = resolve(argv)
     if resolved.flat["logger.wandb.key"] not in (None, "", config.FROM_ENVIRONMENT):
         raise UserError("a W&B key in a job's flags can be read by others: give --logger.wandb.key env")
+    if not resolved.dry_run:
+        if ADDRESS not in os.environ:
+            raise UserError(f"{ADDRESS} is not set: give the address of the cluster's dashboard, http://HEAD:8265")
+        check_head(os.environ[ADDRESS])
+    from openrlhf_prefix.runtime.driver import launch
+
+    try:
+        launch.check(resolved)
+    except Unreachable as error:
+        print(f"# not checked here: {error}", flush=True)
     if resolved.dry_run:
-        print(f"{config.dump(resolved.flat)}# dry run: the flags are valid, nothing was sent")
+        print(f"{config.dump(resolved.flat)}# dry run: nothing was sent; {launch.UNCHECKED}")
         return
-    if ADDRESS not in os.environ:
-        raise UserError(f"{ADDRESS} is not set: give the address of the cluster's dashboard, http://HEAD:8265")
     with tempfile.TemporaryDirectory() as folder:
         pack(Path(folder), config.dump(resolved.flat))
         client, job = submit(os.environ[ADDRESS], Path(folder), passed_on(os.environ))
@@ -124,7 +132,6 @@ def _ask(url: str, seconds: float) -> str:
 
 def submit(address: str, folder: Path, variables: Mapping[str, str]) -> tuple[Any, str]:
     """The client and the id of the job. UserError where no cluster takes it."""
-    check_head(address)
     from ray.job_submission import JobSubmissionClient
 
     python = os.environ.get(PYTHON, sys.executable)

@@ -14,18 +14,19 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """A run; with --dry_run its flags, checked, shown and saved."""
+    """A run; with --dry_run what it would refuse, and its flags, shown and saved."""
     resolved = resolve(argv)
     for note in resolved.notes:
         print(f"# {note}", flush=True)
-    if not resolved.dry_run:
-        from openrlhf_prefix.runtime.driver import launch
+    from openrlhf_prefix.runtime.driver import launch
 
+    if not resolved.dry_run:
         launch.train(resolved)
         return
+    launch.check(resolved)
     folder = RunFolder(resolved.args.run.dir)
     folder.claim(resume=resolved.args.ckpt.load_enable)
     text = config.dump(resolved.flat)
     print(text, end="")
     place = "not saved: the folder holds a run" if folder.used() else f"saved in {folder.write_config(text)}"
-    print(f"# dry run: the flags are valid, {place}")
+    print(f"# dry run: train would start; {place}; {launch.UNCHECKED}")

@@ -53,7 +53,7 @@ def test_a_hub_that_answers_at_all_is_left_to_its_library(monkeypatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     hub.prepare("nobody/nothing")
     server.shutdown()
-    assert not constants.is_offline_mode() and hub.hint() == ""
+    assert not constants.is_offline_mode() and type(hub.refusal("no")) is UserError
 
 
 def test_a_local_path_asks_nobody(monkeypatch, tmp_path) -> None:
