@@ -54,6 +54,13 @@ FAULTS = [
         FEW_LAYOUTS,
     ),
     Fault(
+        "uneven forward batches",
+        "runtime/controller/experience_maker.py",
+        "self.make_experience(filled(batches, self._ranks()))",
+        "self.make_experience(batches)",
+        "tests/integration/runtime/test_uneven_batches.py::test_passes_are_filled_up_and_nothing_of_that_is_left",
+    ),
+    Fault(
         "prefix mask shifted by one",
         "runtime/rows/fields.py",
         "mask.cumsum(-1) <= lengths",

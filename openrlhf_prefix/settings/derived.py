@@ -69,9 +69,10 @@ def imitation_coef(args: argparse.Namespace, step: int, total_steps: int) -> flo
     return flags.imitation_coef + (flags.imitation_end - flags.imitation_coef) * moved
 
 
-def data_parallel_ranks(args: argparse.Namespace) -> int:
-    """Ranks that train on rows of their own; `args` is nested."""
-    gpus = args.actor.num_nodes * args.actor.num_gpus_per_node
+def data_parallel_ranks(args: argparse.Namespace, model: str = "actor") -> int:
+    """Ranks of a model (actor, ref, reward) that take rows of their own; `args` is nested."""
+    group = getattr(args, model)
+    gpus = group.num_nodes * group.num_gpus_per_node
     return gpus // args.ds.ring_attn_size // args.ds.tensor_parallel_size
 
 

@@ -69,7 +69,7 @@ def ours() -> list[tuple[str, type, type]]:
     """Our classes below upstream's, with the one above."""
     from openrlhf_prefix.runtime.controller import experience_maker, generator, trainer
     from openrlhf_prefix.runtime.engine import rollout
-    from openrlhf_prefix.runtime.learner import actor, actor_trainer
+    from openrlhf_prefix.runtime.learner import actor, actor_trainer, frozen
 
     made = [
         trainer.PrefixController,
@@ -77,6 +77,8 @@ def ours() -> list[tuple[str, type, type]]:
         experience_maker.PrefixExperienceMaker,
         rollout.PrefixRollout,
         actor.PrefixPolicy,
+        frozen.PrefixReference,
+        frozen.PrefixReward,
         actor_trainer.PrefixActorTrainer,
     ]
     return [(one.__name__, one, next(c for c in one.__mro__ if c.__module__.startswith("openrlhf."))) for one in made]

@@ -7,6 +7,7 @@ Runs in the controller on the whole rollout batch, so that neither groups nor th
 are split into micro-batches or over ranks. The rows then leave in the order in which the ranks train on them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +32,7 @@ from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.rollout_metrics import rollout_metrics, sampled_kl
-from openrlhf_prefix.runtime.rows.batches import blank, deal, shuffled
+from openrlhf_prefix.runtime.rows.batches import blank, deal, filled, forward_batches, shuffled
 from openrlhf_prefix.runtime.rows.fields import ActorForward, prefix_mask_of
 from openrlhf_prefix.settings.derived import data_parallel_ranks
 
@@ -78,17 +79,30 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         )
 
     def forwarded(self, samples: list[Experience]) -> tuple[list[Experience], list[torch.Tensor]]:
-        """Upstream's two steps: forward batches with log-probs, rewards and KL, and (B, A) entropies of each."""
-        experiences = self.make_experience(self.split_rollout_samples(samples))
-        entropies, self._entropies = self._entropies, []
+        """Forward batches with log-probs, rewards and KL, and (B, A) entropies of each.
+
+        Every rank makes as many passes as the others; the blank rows that fill them up are dropped here.
+        """
+        batches = self.split_rollout_samples(samples)
+        experiences = self.make_experience(filled(batches, self._ranks()))[: len(batches)]
+        entropies, self._entropies = self._entropies[: len(batches)], []
         return experiences, entropies
+
+    def split_rollout_samples(self, rollout_samples: list[Experience]) -> list[Experience]:
+        return forward_batches(rollout_samples, self.args, self._ranks(), self.tokenizer.pad_token_id)
 
     def log_probs(self, batches: list[Experience]) -> list[torch.Tensor]:
         """(B, A) log-probs by the policy of the action tokens of each batch."""
-        names = ("sequences", "action_mask", "attention_mask")
-        inputs = {name: [getattr(batch, name) for batch in batches] for name in names}
+        names, every = ("sequences", "action_mask", "attention_mask"), filled(batches, self._ranks())
+        inputs = {name: [getattr(batch, name) for batch in every] for name in names}
         references = self.actor_model_group.async_run_method_batch(method_name="forward", **inputs)
-        return self._flatten_results(references, self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size)
+        copies = self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size
+        return self._flatten_results(references, copies)[: len(batches)]
+
+    def _ranks(self) -> int:
+        """Between which the forward passes are shared: a number that those of every model divide."""
+        groups = {"actor": self.actor_model_group, "ref": self.initial_model_group, "reward": self.reward_model_group}
+        return math.lcm(*(data_parallel_ranks(self.args, name) for name, group in groups.items() if group is not None))
 
     def _flatten_results(self, refs: list, duplicate_factor: int) -> list:
         """The actor's forward brings entropies along; they are kept here, upstream goes on with the log-probs."""

@@ -19,8 +19,10 @@ def wire(controller: Any = None, board: Any = None) -> Any:
     from openrlhf_prefix.runtime.controller.trainer import PrefixTrainer
     from openrlhf_prefix.runtime.engine.rollout import PrefixRolloutActor
     from openrlhf_prefix.runtime.learner.actor import PrefixPolicyActor
+    from openrlhf_prefix.runtime.learner.frozen import PrefixReferenceActor, PrefixRewardActor
 
     train_ppo_ray.PolicyModelActor = PrefixPolicyActor
+    train_ppo_ray.ReferenceModelActor, train_ppo_ray.RewardModelActor = PrefixReferenceActor, PrefixRewardActor
     vllm_engine.RolloutRayActor = PrefixRolloutActor
     ppo_trainer.PPOTrainer = controller or PrefixTrainer
     deadlines.install(board)

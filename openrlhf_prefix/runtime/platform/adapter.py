@@ -147,16 +147,8 @@ class CpuPlatform(CudaPlatform):
         comm.build_shm_op = lambda: None
         comm.TorchBackend.all_gather_into_tensor = blocking_all_gather(comm.TorchBackend.all_gather_into_tensor)
         self.patch_engine()
-        upstream_config = strategy_module.get_train_ds_config
-
-        def cpu_config(*args: Any, **kwargs: Any) -> dict[str, Any]:
-            config = upstream_config(*args, **kwargs)
-            if config.get("optimizer", {}).get("type") == "AdamW":
-                config["optimizer"]["params"]["torch_adam"] = True
-            config["zero_optimization"]["memory_efficient_linear"] = False  # would put its own linear in place
-            return config
-
-        strategy_module.get_train_ds_config = cpu_config
+        for name in ("get_train_ds_config", "get_eval_ds_config"):
+            setattr(strategy_module, name, cpu_config(getattr(strategy_module, name)))
 
     def device_name(self) -> str:
         return "a CPU"
@@ -167,6 +159,23 @@ class CpuPlatform(CudaPlatform):
     def patch_engine(self) -> None:
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             torch.nn.functional.linear = linear_in_fp32
+
+
+def cpu_config(upstream: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """OpenRLHF's maker of a DeepSpeed configuration, for a CPU."""
+
+    def config_of(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        config = upstream(*args, **kwargs)
+        if config.get("optimizer", {}).get("type") == "AdamW":
+            config["optimizer"]["params"]["torch_adam"] = True
+        zero = config["zero_optimization"]
+        zero["memory_efficient_linear"] = False  # would put its own linear in place
+        # ZeRO-3 keeps tensors below 100,000 elements whole on every rank: a small model would never be gathered, and
+        # what hangs with a large one would pass here.
+        zero["stage3_param_persistence_threshold"] = 0
+        return config
+
+    return config_of
 
 
 def blocking_all_gather(upstream: Any) -> Any:

@@ -3,8 +3,9 @@
     rollout batch --(seeded shuffle)--> optimizer steps --(balanced by length)--> ranks --> micro-batches
 
 The first two happen in the controller, so that what an optimizer step holds does not depend on the number of ranks.
-Every rank gets the same number of rows and of micro-batches, because ZeRO-3 gathers weights in each of them: what is
-missing is filled with blank rows, which have no action token and count for nothing.
+Every rank gets the same number of rows and of micro-batches, and of forward batches before them, because ZeRO-3
+gathers weights in each of them: what is missing is filled with blank rows, which have no action token and count for
+nothing.
 """
 
 from dataclasses import fields
@@ -34,6 +35,37 @@ def blank(row: Experience) -> Experience:
     copy = Experience(**{field.name: getattr(row, field.name) for field in fields(Experience)})
     copy.action_mask = torch.zeros_like(row.action_mask)
     return copy
+
+
+def forward_batches(rows: list[Experience], args: Any, ranks: int, pad: int) -> list[Experience]:
+    """The rows of a rollout batch as batches of one forward pass each; `index` tells a row's place.
+
+    Args:
+        rows: one-row Experiences.
+        args: OpenRLHF's flags; static batches of rollout.micro_batch_size rows, or dynamic ones of about
+            rollout.max_tokens_per_gpu tokens, as many as the ranks can share evenly.
+        ranks: number that the passes are shared between.
+        pad: token id that fills rows up.
+    """
+    for place, row in enumerate(rows):
+        row.index = [place]
+    width = args.rollout.micro_batch_size
+    parts = [range(start, min(start + width, len(rows))) for start in range(0, len(rows), width)]
+    if args.train.dynamic_batch_enable:
+        lengths = [int(row.attention_mask.sum()) for row in rows]
+        limit = (args.rollout.max_tokens_per_gpu, args.ds.ring_attn_size, args.ds.tensor_parallel_size)
+        count = get_minimum_num_micro_batch_size(lengths, *limit)
+        parts = get_seqlen_balanced_partitions(lengths, min(count + -count % ranks, len(rows)), False)
+    return [Experience.concat_experiences([rows[place] for place in part], pad) for part in parts]
+
+
+def filled(batches: list[Experience], ranks: int) -> list[Experience]:
+    """The forward batches and, behind them, blank rows until their number is a multiple of `ranks`.
+
+    ZeRO-3 gathers weights in every pass: a rank that makes one more than the others waits for them for ever.
+    """
+    shortest = min(batches, key=lambda batch: batch.sequences.shape[1])
+    return batches + [blank(single_rows(shortest)[0]) for _ in range(-len(batches) % ranks)]
 
 
 def shuffled(experiences: list[Experience], seed: int) -> list[Experience]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,22 @@ def make_source(folder: Path, tied: bool) -> Path:
     return folder
 
 
-def run_ranks(ranks: int, job: Callable[..., None], *arguments: Any) -> None:
-    """`job(*arguments)` on as many processes, each of which can then make policies. Raises what one of them raised."""
-    torch.multiprocessing.spawn(_rank, args=(ranks, free_port(), job, arguments), nprocs=ranks)
+def run_ranks(ranks: int, job: Callable[..., None], *arguments: Any, seconds: float = 600.0) -> None:
+    """`job(*arguments)` on as many processes, each of which can then make policies.
+
+    Raises what one of them raised; AssertionError where that was one, or where they are not done after `seconds`.
+    """
+    world = torch.multiprocessing.spawn(_rank, args=(ranks, free_port(), job, arguments), nprocs=ranks, join=False)
+    end = time.monotonic() + seconds
+    try:
+        while not world.join(timeout=1.0):
+            assert time.monotonic() < end, f"{ranks} ranks hang: not done after {seconds:g} s"
+    except torch.multiprocessing.ProcessRaisedException as error:
+        assert "\nAssertionError" not in str(error), str(error)
+        raise
+    finally:
+        for process in world.processes:
+            process.kill()
 
 
 def _rank(rank: int, ranks: int, port: int, job: Callable[..., None], arguments: tuple[Any, ...]) -> None:
@@ -46,6 +60,16 @@ def _rank(rank: int, ranks: int, port: int, job: Callable[..., None], arguments:
     with open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):  # OpenRLHF prints every model
         job(*arguments)
     torch.distributed.destroy_process_group()
+
+
+def make_frozen(strategy: Any, model: Path) -> Any:
+    """A rank of the reference model beside the policy of the same rank."""
+    from openrlhf_prefix.runtime.learner.frozen import PrefixReference
+
+    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    frozen = PrefixReference(ranks, rank, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
+    frozen.init_model_from_pretrained(strategy, str(model))
+    return frozen
 
 
 def make_policy(model: Path, run: Path, checkpoint: str | None = None, **flags: Any) -> Any:

@@ -1,0 +1,29 @@
+"""Reference and reward model: OpenRLHF's actors, on the machine underneath like the policy."""
+
+from typing import Any
+
+import ray
+from openrlhf.trainer.ray.launcher import ReferenceModelActor, RewardModelActor
+
+from openrlhf_prefix.runtime import seams
+from openrlhf_prefix.runtime.platform import adapter
+
+
+class PrefixReference(seams.undecorated(ReferenceModelActor)):
+    """Without CUDA its ZeRO-3 needs the same stand-ins as the policy's."""
+
+    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        adapter.current().patch_trainer()
+        super().init_model_from_pretrained(*args, **kwargs)
+
+
+class PrefixReward(seams.undecorated(RewardModelActor)):
+    """The same for a reward model."""
+
+    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        adapter.current().patch_trainer()
+        super().init_model_from_pretrained(*args, **kwargs)
+
+
+PrefixReferenceActor = ray.remote(num_gpus=1)(PrefixReference)
+PrefixRewardActor = ray.remote(num_gpus=1)(PrefixReward)
