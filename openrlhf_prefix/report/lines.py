@@ -13,6 +13,8 @@ PHASES = {
     "timing/broadcast": "sync",
 }
 
+GIVEN_AWAY = 0.01  # share of the prefixes of a step
+
 
 def step_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
     """One step in one line.
@@ -45,6 +47,18 @@ def _pace(step: int, total: int, metrics: Mapping[str, Any]) -> list[str]:
         return []
     tokens = metrics.get("rollout/tokens_generated", 0.0) / seconds
     return [f"{tokens:,.0f} tokens/s", f"left {timedelta(seconds=round((total - step) * seconds))}"]
+
+
+def given_away(metrics: Mapping[str, Any]) -> str | None:
+    """What to say of prefixes that are right by themselves, when they are more than GIVEN_AWAY."""
+    share, rows = metrics.get("prefix/solves_alone") or 0.0, metrics.get("prefix/rows") or 0.0
+    if share <= GIVEN_AWAY:
+        return None
+    return (
+        f"warning: {round(share * rows)} of {rows:.0f} prefixes earn the reward by themselves, whatever follows, and "
+        "teach nothing (prefix/solves_alone; prefix_solves_alone in rollouts.jsonl tells which): keep "
+        "--prefix.stop_before_answer true, and look where their text gives the answer away"
+    )
 
 
 def _supervised_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:

@@ -51,6 +51,11 @@ def test_ceil_of_a_fifth_of_the_prefix_tokens_is_kept(trained):
         assert row["prefix/kept"] == pytest.approx(math.ceil(0.2 * tokens - 1e-9) / tokens, abs=1e-6)
 
 
+def test_no_prefix_is_right_by_itself(trained):
+    assert [row["prefix/solves_alone"] for row in trained.metrics()] == [0.0] * 8
+    assert not any(rollout["prefix_solves_alone"] for rollout in trained.rollouts())
+
+
 def test_a_prefix_is_the_beginning_of_its_problems_demonstration(trained, embedded):
     rows = {row["id"]: row for row in map(json.loads, (embedded / "task" / "train.jsonl").open())}
     prefixed = [rollout for rollout in trained.rollouts() if rollout["prefix_length"]]

@@ -109,6 +109,8 @@ class PrefixSamplesGenerator(SamplesGenerator):
         experience.info["reward_failed"] = torch.tensor([outcome.failure is not None])
         if outcome.verdict is not None:
             experience.info["verdict"] = torch.tensor([REASONS.index(outcome.verdict)])
+        if response.get("solves_alone") is not None:
+            experience.info["solves_alone"] = torch.tensor([float(response["solves_alone"])])
         if outcome.failure is not None:
             place = {"problem": request.problem_id, "slot": request.slot}
             self.failures.append({**place, "reason": outcome.failure, "text": outcome.text})

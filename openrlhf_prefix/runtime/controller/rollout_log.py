@@ -25,7 +25,7 @@ def _row(experience: Experience, place: int, tokenizer: Any) -> dict[str, Any]:
     actions = experience.action_mask[place].nonzero().flatten()
     start, end = int(actions[0]) + 1, int(actions[-1]) + 2
     length = int(experience.info["prefix_length"][place])
-    tokens = experience.sequences[place]
+    tokens, alone = experience.sequences[place], experience.info.get("solves_alone")
 
     def text(part: torch.Tensor) -> str:
         return tokenizer.decode(part, skip_special_tokens=False)
@@ -40,5 +40,6 @@ def _row(experience: Experience, place: int, tokenizer: Any) -> dict[str, Any]:
         "advantage": float(experience.info["return"][place]),
         "prefix_advantage": float(experience.info["prefix_advantage"][place]),
         "prefix_length": length,
+        "prefix_solves_alone": alone is not None and float(alone[place]) == 1.0,
         "truncated": bool(experience.truncated[place]),
     }

@@ -15,6 +15,7 @@ OWN = {
     "prefix_advantage",
     "reward_failed",
     "row_entropy",
+    "solves_alone",
     "verdict",
     "reward",
     "kl",
@@ -84,6 +85,8 @@ def rollout_metrics(
     if experiences[0].rollout_log_probs is not None:
         engine = torch.cat([experience.rollout_log_probs.flatten() for experience in experiences])
         metrics["rollout/log_prob_difference"] = _mean((engine + nll)[sampled].abs())
+    if "solves_alone" in experiences[0].info:
+        metrics["prefix/solves_alone"] = _mean_of_known(rows("solves_alone"))
     if "verdict" in experiences[0].info:
         counts = Counter(REASONS[int(index)] for index in rows("verdict"))
         metrics |= {f"verifier/{reason}": float(counts[reason]) for reason in REASONS}

@@ -15,7 +15,7 @@ from openrlhf.utils.utils import get_tokenizer
 from openrlhf_prefix.data.order import ProblemLoader
 from openrlhf_prefix.errors import EngineLost, RunPaused, RunStopped
 from openrlhf_prefix.evaluation import held_out
-from openrlhf_prefix.report.lines import eval_line, step_line
+from openrlhf_prefix.report.lines import eval_line, given_away, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.report.signal import Silence
 from openrlhf_prefix.runtime import context, deadlines
@@ -92,6 +92,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.evaluations: dict[int, dict[str, float]] = {}
         self.silence = Silence()
         self.weight_check: dict[str, float] = {}
+        self.warned = False  # of prefixes that are right by themselves: once a run
         self.start_states()
         self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
         self.parts["rescue"] = self.experience_maker.rescue
@@ -208,6 +209,9 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.show(step_line(global_step, self.total_steps, metrics), global_step)
         if paragraph := self.silence.after(metrics):
             self.show(paragraph, global_step)
+        if not self.warned and (warning := given_away(metrics)):
+            self.warned = True
+            self.show(warning, global_step)
         started = time.time()
         # Upstream saves on its own schedule, and logs beside it.
         super().save_logs_and_checkpoints(global_step, logs_dict, self.step_states(client_states or {}))

@@ -90,6 +90,10 @@ class MathReward:
             return failed(score.reason, f"math-verify: {score.reason} on {sample.response[-200:]!r}", score.reason)
         return Outcome(score.value, score.value, verdict=score.reason)
 
+    async def solves(self, text: str, label: str) -> bool:
+        """Whether a text is right as it stands; one whose verdict failed is not."""
+        return (await asyncio.to_thread(self._verifier.score_one, text, label)).value > 0
+
 
 class FunctionReward:
     """reward_func of a Python file, in `workers` processes, each sample within `timeout` seconds."""

@@ -17,7 +17,7 @@ import ray
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
 from openrlhf.utils.utils import get_tokenizer
 
-from openrlhf_prefix.runtime.engine.rewards import Reward, Sample, make_reward
+from openrlhf_prefix.runtime.engine.rewards import MathReward, Reward, Sample, make_reward
 from openrlhf_prefix.runtime.engine.turns import Turn, Turns
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.seams import undecorated
@@ -64,7 +64,7 @@ class PrefixExecutor:
             found = output.logprobs or []
             log_probs = [entry[token].logprob for token, entry in zip(continuation, found, strict=bool(found))]
         tokens = start + continuation
-        outcome = await self.reward(self._sample(request, tokens))
+        outcome, alone = await asyncio.gather(self.reward(self._sample(request, tokens)), self._prefix_solves(request))
         return {
             "prompt": request.problem_id,
             "label": request.answer,
@@ -77,7 +77,16 @@ class PrefixExecutor:
             "scores": outcome.score,
             "extra_logs": outcome.extra_logs,
             "outcome": outcome,
+            "solves_alone": alone,
         }
+
+    async def _prefix_solves(self, request: RolloutRequest) -> bool | None:
+        """Whether the prefix alone earns the reward, whatever follows it; None where nothing follows or none is
+        known: a whole demonstration, a plain row, a reward that is not the built-in verifier."""
+        if not request.prefix_ids or not request.max_tokens or not isinstance(self.reward, MathReward):
+            return None
+        text = self.tokenizer.decode(request.prefix_ids, skip_special_tokens=True)
+        return await self.reward.solves(text, request.answer)
 
     def _sample(self, request: RolloutRequest, tokens: list[int]) -> Sample:
         """The row as text; the response, prefix and continuation, without special tokens."""

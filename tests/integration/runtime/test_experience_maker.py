@@ -141,6 +141,17 @@ def test_metrics_know_prefixes_from_continuations() -> None:
     assert metrics["format"] == 3.5 and metrics["reward/failed"] == 0
 
 
+def test_prefixes_that_are_right_by_themselves_are_a_share_of_those_that_were_tried() -> None:
+    """Of rows 3 and 7, which have prefixes, row 3's solves its problem; the plain rows bring no such number."""
+    made, (singles, entropy) = maker(), rows()
+    for number, single in enumerate(singles):
+        single.info["solves_alone"] = torch.tensor([{3: 1.0, 7: 0.0}.get(number, math.nan)])
+    metrics = made.with_advantages(singles, each(entropy)).metrics
+    assert metrics["prefix/solves_alone"] == 0.5 and "solves_alone" not in metrics
+    untried, entropy = rows()
+    assert "prefix/solves_alone" not in made.with_advantages(untried, each(entropy)).metrics
+
+
 @pytest.mark.parametrize(("imitation", "trained"), [("policy", 36 + 5 + 3), ("luffy", 44), ("nll", 36 + 5 + 7 + 10)])
 def test_tokens_are_counted_where_they_are_sampled_and_where_they_have_a_gradient(
     imitation: str, trained: int

@@ -10,9 +10,21 @@ pytest.importorskip("openrlhf")
 
 from aiohttp import ClientTimeout, web
 
-from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.runtime.driver.preflight import try_reward
-from openrlhf_prefix.runtime.engine.rewards import FunctionReward, Outcome, Sample, ServerReward, make_reward
+from openrlhf_prefix.runtime.platform import adapter
+
+adapter.choose().install()
+
+from openrlhf_prefix.errors import UserError  # noqa: E402
+from openrlhf_prefix.runtime.driver.preflight import try_reward  # noqa: E402
+from openrlhf_prefix.runtime.engine.rewards import (  # noqa: E402
+    FunctionReward,
+    MathReward,
+    Outcome,
+    Sample,
+    ServerReward,
+    make_reward,
+)
+from openrlhf_prefix.runtime.engine.rollout import PrefixExecutor, RolloutRequest  # noqa: E402
 
 FILE = """
 import os, time
@@ -160,3 +172,30 @@ def test_the_trial_before_a_run(tmp_path) -> None:
         trial(tmp_path, "def reward_func(*a):\n    return {'reward': 1}\n")
     with pytest.raises(UserError, match="(?s)does not start.*No module named 'nowhere'"):
         trial(tmp_path, "import nowhere\ndef reward_func(*a): ...\n")
+
+
+class Letters:
+    """A tokenizer whose ids are characters."""
+
+    def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        return "".join(map(chr, ids))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "max_tokens", "expected"),
+    [
+        ("48+24 = 72", 10, True),
+        ("48+24 =", 10, False),
+        ("", 10, None),  # a plain row
+        ("48+24 = 72", 0, None),  # a whole demonstration is right on purpose
+    ],
+)
+def test_a_prefix_is_judged_without_what_follows_it(prefix: str, max_tokens: int, expected: bool | None) -> None:
+    reward = MathReward(SimpleNamespace(workers=1, timeout=20.0, memory_mb=2048, fallback="last_number"))
+    request = RolloutRequest("p", 1, "72", [1, 2], [ord(letter) for letter in prefix], 0.9, 0, max_tokens)
+    assert asyncio.run(PrefixExecutor(reward, Letters())._prefix_solves(request)) is expected
+
+
+def test_a_reward_of_the_user_is_not_asked_about_prefixes(reward) -> None:
+    request = RolloutRequest("p", 1, "right", [1], [ord(letter) for letter in "raise"], 0.9, 0, 10)
+    assert asyncio.run(PrefixExecutor(reward, Letters())._prefix_solves(request)) is None

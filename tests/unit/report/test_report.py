@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.report.lines import eval_line, step_line, summary_table
+from openrlhf_prefix.report.lines import eval_line, given_away, step_line, summary_table
 from openrlhf_prefix.report.run_folder import RunFolder
 
 STEP = {
@@ -51,6 +51,17 @@ def test_a_step_without_prefixed_rows_says_nothing_about_them(rows: dict) -> Non
 def test_a_number_that_is_missing_is_a_dash_and_a_zero_is_a_number() -> None:
     line = step_line(1, 2, {"reward/plain": 0.0})
     assert "reward - plain 0.00 |" in line and "grad - |" in line and "gen -s" in line
+
+
+@pytest.mark.parametrize("metrics", [{}, {"prefix/solves_alone": None}, {"prefix/solves_alone": 0.01}])
+def test_up_to_one_percent_of_prefixes_may_be_right_by_themselves(metrics: dict) -> None:
+    assert given_away(metrics | {"prefix/rows": 100.0}) is None
+
+
+def test_more_of_them_are_counted_with_the_mend() -> None:
+    said = given_away({"prefix/solves_alone": 3 / 64, "prefix/rows": 64.0})
+    assert said is not None and said.startswith("warning: 3 of 64 prefixes earn the reward by themselves")
+    assert "--prefix.stop_before_answer true" in said
 
 
 def test_an_evaluation_is_one_line_of_percentages() -> None:
