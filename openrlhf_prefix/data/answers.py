@@ -47,6 +47,7 @@ class Reading(NamedTuple):
     end: int  # of the beginning
     start: int  # where the answer in it starts
     seen: str  # the beginning, without what the verifier does not look at
+    gate: str = ""  # a text that is quicker to judge, and right where `seen` is
 
 
 def answer_starts(
@@ -74,7 +75,11 @@ def answer_start(
         return _final_start(text, "none")
     final = _final_start(text, verifier.fallback)
     readings = merge(sorted(_boxes(text)), _fallback_readings(text, gold, verifier.fallback, ends))
-    found = next((reading.start for reading in readings if verifier.score_one(reading.seen, gold).value), None)
+
+    def right(text: str) -> bool:
+        return verifier.score_one(text, gold).value > 0
+
+    found = next((one.start for one in readings if (not one.gate or right(one.gate)) and right(one.seen)), None)
     return min((start for start in (found, final) if start is not None), default=None)
 
 
@@ -171,9 +176,13 @@ def _lines(text: str, gold: str, start: int, end: int) -> Iterator[Reading]:
                     continue
                 said = _WORD.findall(_COMMAND.sub(" ", text[first : at + 1]))
                 foreign = any(not any(word.startswith(one.lower()) for word in words) for one in said)
-            if foreign and not (text[at].isdigit() and "=" in text[first:at]):  # "Total = 72" may be read as 72
-                continue
-            yield Reading(at + 1, line.start(), text[line.start() : at + 1])
+            seen, gate = text[line.start() : at + 1], ""
+            if foreign:  # "Total = 72" may be read as 72, and as nothing else
+                _, equals, value = text[first : at + 1].rpartition("=")
+                if not equals or not (text[at].isdigit() or text[at] in "})$%"):
+                    continue
+                gate = f"\\boxed{{{value.strip(' $')}}}"
+            yield Reading(at + 1, line.start(), seen, gate)
 
 
 def _final_start(text: str, fallback: str) -> int | None:

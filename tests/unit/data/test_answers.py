@@ -177,3 +177,19 @@ def test_a_constant_can_equal_a_number_too(gold: str) -> None:
 )
 def test_golds_that_no_number_equals_are_not(gold: str) -> None:
     assert not may_be_number(gold)
+
+
+def test_a_sentence_with_an_equation_is_read_whole_only_where_its_number_is_the_gold() -> None:
+    asked = []
+
+    class Asked(Plain):
+        def score_one(self, response: str, gold: str) -> Score:
+            asked.append(response)
+            return super().score_one(response, gold)
+
+    text = "So the sum is 12+34 = 46.\nThe rest, as it should be, is 5-3 = $2$ of them.\nNo equation has 7 here."
+    answer_start(text, "2", Asked("last_line"))
+    assert [said for said in asked if "boxed" not in said] == [
+        "The rest, as it should be, is 5-3 = $2",
+        "The rest, as it should be, is 5-3 = $2$",
+    ]
