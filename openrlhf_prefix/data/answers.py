@@ -15,7 +15,8 @@ more after it, the first one with the content of the last one counts.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from heapq import merge
 from typing import NamedTuple
@@ -32,7 +33,7 @@ _CHUNK = re.compile(r"(?:-\s)?\S*\d\S*(?:\s\\?%)?")
 _LINE = re.compile(r"[^\n]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _OPEN = "-+*/=^_({[,:<>|&\\"  # more must come: 1 +, 2^
-_COMMAND = re.compile(r"\\[A-Za-z]+")
+_COMMAND = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]*\*?\}?|\\[A-Za-z]+")
 _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{[^{}]*\}")
 _NAME = re.compile(r"^\s*\$?\s*[^\W\d_]\w?\s*=")  # of x = 3
 _CONSTANT = re.compile(r"\\(?:pi|sqrt|frac|log|ln|sin|cos|tan)|\be\b|\bi\b")
@@ -47,11 +48,11 @@ class Reading(NamedTuple):
     end: int  # of the beginning
     start: int  # where the answer in it starts
     seen: str  # the beginning, without what the verifier does not look at
-    gate: str = ""  # a text that is quicker to judge, and right where `seen` is
+    sentence: bool = False  # it has words that the gold does not have: only what follows an "=" can be right
 
 
 def answer_starts(
-    texts: list[str], golds: list[str], verifier: MathVerifier, ends: Callable[[str], Collection[int] | None]
+    texts: list[str], golds: list[str], verifier: MathVerifier, ends: Callable[[str], Sequence[int] | None]
 ) -> list[int | None]:
     """answer_start of every text, with all of the verifier's processes busy."""
 
@@ -62,14 +63,12 @@ def answer_starts(
         return list(threads.map(one, texts, golds))
 
 
-def answer_start(
-    text: str, gold: str, verifier: MathVerifier | None, ends: Collection[int] | None = None
-) -> int | None:
+def answer_start(text: str, gold: str, verifier: MathVerifier | None, ends: Sequence[int] | None = None) -> int | None:
     """Index of the first character of what gives the answer away; None where nothing does.
 
     Args:
         verifier: None: only the last answer of the text is looked for.
-        ends: character positions at which a token ends, and thus a prefix can; None: at any.
+        ends: character positions at which a token ends, and thus a prefix can, ascending; None: any.
     """
     if verifier is None:
         return _final_start(text, "none")
@@ -79,8 +78,13 @@ def answer_start(
     def right(text: str) -> bool:
         return verifier.score_one(text, gold).value > 0
 
-    found = next((one.start for one in readings if (not one.gate or right(one.gate)) and right(one.seen)), None)
+    found = next((one.start for one in readings if _may_be_right(one, right) and right(one.seen)), None)
     return min((start for start in (found, final) if start is not None), default=None)
+
+
+def _may_be_right(reading: Reading, right: Callable[[str], bool]) -> bool:
+    """False for a sentence that says something else behind its "=", which is quicker to judge than all of it."""
+    return not reading.sentence or right(f"\\boxed{{{reading.seen.rpartition('=')[2].strip(' $.')}}}")
 
 
 def _boxes(text: str) -> Iterator[Reading]:
@@ -101,7 +105,7 @@ def _close(text: str, start: int) -> int | None:
     return None
 
 
-def _fallback_readings(text: str, gold: str, fallback: str, ends: Collection[int] | None) -> Iterator[Reading]:
+def _fallback_readings(text: str, gold: str, fallback: str, ends: Sequence[int] | None) -> Iterator[Reading]:
     if fallback == "none":
         return
     if fallback == "last_number" and not may_be_number(gold):
@@ -111,13 +115,22 @@ def _fallback_readings(text: str, gold: str, fallback: str, ends: Collection[int
     for start, end in _read_parts(text):
         readings = _lines(text, gold, start, end) if fallback == "last_line" else _numbers(text, start, end)
         for reading in readings:
-            if ends is not None and reading.end not in ends or reading.seen in beginnings:
+            reading = _whole_tokens(text, reading, ends)
+            if reading.seen in beginnings:
                 continue
             beginnings.add(reading.seen)
             answer = FALLBACKS[fallback](reading.seen)
             if answer and answer not in answers:
                 answers.add(answer)
                 yield reading._replace(start=_last(text, answer, reading))
+
+
+def _whole_tokens(text: str, reading: Reading, ends: Sequence[int] | None) -> Reading:
+    """The reading up to the end of the token that it ends in: "}$" may be one, and no prefix ends between the two."""
+    place = bisect_left(ends, reading.end) if ends is not None else 0
+    if ends is None or place == len(ends):
+        return reading
+    return reading._replace(end=ends[place], seen=reading.seen + text[reading.end : ends[place]])
 
 
 def _last(text: str, answer: str, reading: Reading) -> int:
@@ -148,10 +161,8 @@ def _numbers(text: str, start: int, end: int) -> Iterator[Reading]:
 
 
 def may_be_number(gold: str) -> bool:
-    """Whether a plain number could equal the gold; not so for a list, an interval, words, or a formula in x."""
+    """Whether a number, or numbers with commas (1,2), could equal the gold; not so for words, or a formula in x."""
     gold = _NAME.sub("", _TEXT.sub(" ", gold))
-    if re.search(r",(?!\d{3})|;", gold.replace(r"\,", "").replace("{,}", "")):
-        return False
     bare = _COMMAND.sub(" ", gold)
     if not re.search(r"\d", bare):
         return bool(_CONSTANT.search(gold))
@@ -176,13 +187,10 @@ def _lines(text: str, gold: str, start: int, end: int) -> Iterator[Reading]:
                     continue
                 said = _WORD.findall(_COMMAND.sub(" ", text[first : at + 1]))
                 foreign = any(not any(word.startswith(one.lower()) for word in words) for one in said)
-            seen, gate = text[line.start() : at + 1], ""
-            if foreign:  # "Total = 72" may be read as 72, and as nothing else
-                _, equals, value = text[first : at + 1].rpartition("=")
-                if not equals or not (text[at].isdigit() or text[at] in "})$%"):
-                    continue
-                gate = f"\\boxed{{{value.strip(' $')}}}"
-            yield Reading(at + 1, line.start(), seen, gate)
+            # "Total = 72" may be read as 72, and as nothing else
+            if foreign and not ("=" in text[first:at] and (text[at].isdigit() or text[at] in "})$%")):
+                continue
+            yield Reading(at + 1, line.start(), text[line.start() : at + 1], foreign)
 
 
 def _final_start(text: str, fallback: str) -> int | None:

@@ -14,7 +14,7 @@ the answer is left out. (Character offsets would say the same, but only fast tok
 demonstrations they are gigabytes of Python tuples.)
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,12 +46,12 @@ def encode_with_limits(
     return list(zip(encoded, limits, strict=True))
 
 
-def token_ends(tokenizer: Any, text: str) -> Collection[int] | None:
+def token_ends(tokenizer: Any, text: str) -> Sequence[int] | None:
     """Character positions at which a token ends; None for a tokenizer that cannot say: it may be anywhere."""
     if not getattr(tokenizer, "is_fast", False):
         return None
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return {end for _, end in found["offset_mapping"]}
+    return sorted({end for _, end in found["offset_mapping"]})
 
 
 def common_length(first: Sequence[int] | np.ndarray, second: Sequence[int] | np.ndarray) -> int:

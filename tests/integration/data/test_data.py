@@ -99,6 +99,11 @@ GSM8K = [  # in the layout of the published set, made for this test
     ("x + 1 = 4\nx = 3\nThe final answer is $x = 3$.", "3"),
     ("We look.\nThe answer is north.", "\\text{north}"),
     ("<think>is it 7, or 8?</think>\nIt is 7, so \\boxed{7}", "7"),
+    ("Twice, then\nTotal = 46. It is 46.\n#### 46", "46"),
+    ("We look.\n$\\frac{2}{4}$ it is.\nThus\n$\\frac{2}{4}$", "\\frac{1}{2}"),
+    ("Hence \\{3,2,1\\}, as we wanted.\nThat is \\{3,2,1\\}", "\\{1,2,3\\}"),
+    ("So we have (1,4.5)\nThe answer is (1,4.5)", "(1,\\frac{9}{2})"),
+    ("Row by row\n$\\begin{bmatrix}1\\\\2\\end{bmatrix}$\nit is", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"),
     ("First \\boxed{2.5}, better \\boxed{5/2}, as 5/2 = 2.50", "5/2"),
 ]
 
