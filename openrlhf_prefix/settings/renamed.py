@@ -126,19 +126,25 @@ GONE += ("pretrain_split",)
 
 def refuse_old(given: Mapping[str, object]) -> None:
     """Raises UserError with today's command line for all flags of earlier versions among `given` (name -> value)."""
-    new = [*_correction(given)]
-    for name, value in given.items():
-        if name in RENAMED:
-            new.append(f"--{RENAMED[name]}{_written(value)}")
-        elif name in _REPLACED:
-            new.append(_REPLACED[name])
-    old = [name for name in given if name in RENAMED or name in _REPLACED or name in (*_ENABLE, *_TYPE)]
+    old = [name for name in given if is_old(name) and name not in GONE]
     gone = [name for name in given if name in GONE]
     if not old and not gone:
         return
-    parts = [f"for {', '.join(old)} give {' '.join(new)}"] * bool(old)
+    parts = [f"for {', '.join(old)} give {' '.join(todays(given))}"] * bool(old)
     parts += [f"leave out {', '.join(gone)}, gone without a successor"] * bool(gone)
     raise UserError(f"OpenRLHF has renamed flags: {'; '.join(parts)}")
+
+
+def is_old(name: str) -> bool:
+    """Whether an earlier version had a flag of this name, and 0.11.2 has none."""
+    return name in RENAMED or name in _REPLACED or name in (*_ENABLE, *_TYPE, *GONE)
+
+
+def todays(given: Mapping[str, object]) -> list[str]:
+    """What to give for the flags of earlier versions among `given`, as words of a command line."""
+    new = _correction(given)
+    new += [f"--{RENAMED[name]}{_written(value)}" for name, value in given.items() if name in RENAMED]
+    return new + [_REPLACED[name] for name in given if name in _REPLACED]
 
 
 def written_in(argv: Sequence[str]) -> dict[str, list[str]]:

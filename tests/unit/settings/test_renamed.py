@@ -55,3 +55,11 @@ def test_flags_without_a_successor_are_to_be_left_out() -> None:
 def test_todays_names_pass() -> None:
     renamed.refuse_old(renamed.written_in(["--actor.adam.lr", "1e-6", "--train.colocate_all", "--eval.steps=-1"]))
     renamed.refuse_old({})
+
+
+def test_the_answer_is_a_command_line_that_passes() -> None:
+    """Old names are left out and today's put in; what has none of either stays."""
+    given = renamed.written_in(["--bf16", "--actor_learning_rate", "5e-7", "--perf", "--run.dir", "runs/x"])
+    assert [name for name in given if renamed.is_old(name)] == ["bf16", "actor_learning_rate", "perf"]
+    assert renamed.todays(given) == ["--actor.adam.lr 5e-7", "--ds.param_dtype bf16"]
+    renamed.refuse_old(renamed.written_in(" ".join(renamed.todays(given)).split()))
