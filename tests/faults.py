@@ -1,6 +1,7 @@
 """Faults that published code has had, put back into a copy of the package: each must make a named test fail."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,19 +23,37 @@ class Fault:
 
     def plant(self, folder: Path) -> dict[str, str]:
         """A copy of package and tests with the fault; returns the environment in which Python imports it."""
-        for part in ("openrlhf_prefix", "tests", "configs"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        env = copy(folder)
         path = folder / "openrlhf_prefix" / self.file
         source = path.read_text(encoding="utf-8")
         assert source.count(self.before) == 1, f"{self.file} no longer holds {self.before!r} once"
         path.write_text(source.replace(self.before, self.after), encoding="utf-8")
-        return {**os.environ, "PYTHONPATH": str(folder)}
+        return env
 
     def run(self, folder: Path) -> subprocess.CompletedProcess:
         """The test, with the fault in place."""
-        env = self.plant(folder)
-        command = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", self.test]
-        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+        return run([self.test], folder, self.plant(folder))
+
+
+def copy(folder: Path) -> dict[str, str]:
+    """Package and tests as they are; returns the environment in which Python imports them."""
+    for part in ("openrlhf_prefix", "tests", "configs"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "1000"}  # no cut in the lines of the summary
+
+
+def run(tests: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+def noticed(test: str, output: str) -> bool:
+    """Whether an assertion of the test failed, by pytest's summary; an error on the way to it says nothing.
+
+    Example: "FAILED tests/x.py::test_y[1] - assert 1 == 2", or "... - AssertionError: why".
+    """
+    reason = r"(assert |AssertionError|Failed: DID NOT RAISE)"
+    return re.search(rf"^FAILED {re.escape(test)}(\[.*?\]|::\S+)? - {reason}", output, flags=re.MULTILINE) is not None
 
 
 FEW_LAYOUTS = "tests/integration/runtime/test_exactness.py::test_a_few_layouts_with_every_divisor"
@@ -81,6 +100,15 @@ FAULTS = [
         "mismatch_weights(old, rows.of_engine(), sampled, **vars(correction))",
         "mismatch_weights(old, rows.of_engine(), action, **vars(correction))",
         "tests/unit/algorithm/test_hybrid.py::test_the_correction_does_not_see_prefix_tokens",
+    ),
+]
+FAULTS += [
+    Fault(
+        "wrong end of the learning rate's schedule",
+        "runtime/learner/actor_trainer.py",
+        "return shape(min(step, steps))",
+        "return shape(step)",
+        "tests/integration/runtime/test_learning_rate.py::test_it_stays_where_it_ends",
     ),
 ]
 STALE_WEIGHT = Fault(

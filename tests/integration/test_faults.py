@@ -4,11 +4,31 @@ import pytest
 
 pytest.importorskip("openrlhf")
 
-from faults import FAULTS, Fault
+from faults import FAULTS, Fault, copy, noticed, run
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_test_notices(fault: Fault, tmp_path) -> None:
     done = fault.run(tmp_path)
-    assert done.returncode == 1, done.stdout + done.stderr  # 1: tests ran and failed
-    assert "AssertionError" in done.stdout or "assert" in done.stdout
+    assert noticed(fault.test, done.stdout), done.stdout + done.stderr
+
+
+def test_without_a_fault_they_pass(tmp_path) -> None:
+    """Or what they notice could be the copy."""
+    done = run(list(dict.fromkeys(fault.test for fault in FAULTS)), tmp_path, copy(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("FAILED tests/a.py::test_b - AssertionError: no", True),
+        ("FAILED tests/a.py::test_b[x-1] - assert 1 == 2", True),
+        ("FAILED tests/a.py::test_b - Failed: DID NOT RAISE <class 'ValueError'>", True),
+        ("FAILED tests/a.py::test_b - KeyError: 'x'", False),
+        ("FAILED tests/a.py::test_bc - assert 1 == 2", False),
+        ("ERROR tests/a.py::test_b - AssertionError: in a fixture", False),
+    ],
+)
+def test_only_an_assertion_of_the_named_test_counts(line: str, counts: bool) -> None:
+    assert noticed("tests/a.py::test_b", f"..F\n{line}\n1 failed") == counts
