@@ -139,7 +139,7 @@ def _columns(options: argparse.Namespace) -> Columns:
 def _tokenizer(name: str | None) -> Any:
     if name is None:
         return None
-    hub.prepare(name)
+    hub.prepare_model(name)
     from transformers import AutoTokenizer
 
     try:

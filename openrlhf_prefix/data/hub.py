@@ -17,6 +17,7 @@ from openrlhf_prefix.errors import Unreachable, UserError
 
 SECONDS = 2.0
 OFFLINE = "HF_HUB_OFFLINE"
+OTHER_CACHE = "TRANSFORMERS_CACHE"  # of older versions; what is there is left to transformers
 
 
 def prepare(name: str) -> None:
@@ -32,6 +33,21 @@ def prepare(name: str) -> None:
     constants.HF_HUB_OFFLINE = True
     if "datasets" in sys.modules:  # which reads the variable when it is imported
         sys.modules["datasets"].config.HF_HUB_OFFLINE = True
+
+
+def prepare_model(name: str) -> None:
+    """prepare() for a model, before transformers is imported, which takes seconds itself.
+
+    Raises:
+        Unreachable: the hub does not answer, and nothing of the model is in the cache.
+    """
+    prepare(name)
+    if Path(name).expanduser().exists() or not _offline() or os.environ.get(OTHER_CACHE):
+        return
+    from huggingface_hub import constants
+
+    if not Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}").exists():
+        raise refusal(f"{name} is not a folder here, and not in the cache ({constants.HF_HUB_CACHE})")
 
 
 def refusal(sentence: str) -> UserError:

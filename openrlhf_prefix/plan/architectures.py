@@ -97,7 +97,7 @@ def load(name: str, config_file: str | None = None) -> Architecture:
 
 def _config(name: str, config_file: str | None) -> Any:
     if config_file is None and name not in KNOWN:
-        hub.prepare(name)
+        hub.prepare_model(name)
     from transformers import AutoConfig
 
     if config_file is not None:

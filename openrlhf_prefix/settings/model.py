@@ -18,7 +18,7 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
     """The model's tokenizer, after a look at its config. Raises UserError."""
     name = args.actor.model_name_or_path
     refuse_checkpoint_as_model(name)
-    hub.prepare(name)
+    hub.prepare_model(name)
     from transformers import AutoConfig, AutoTokenizer
 
     check_remote_code(args)
