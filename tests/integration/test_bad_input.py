@@ -235,3 +235,52 @@ def test_a_dry_run_refuses_what_train_refuses_with_the_same_words(
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]
     said = refuse(capsys, base, *words)
     assert refuse(capsys, base, *words, "--dry_run") == said and expected in said
+
+
+def with_template(model, folder, template):
+    """The model with another chat template."""
+    folder.mkdir()
+    for file in model.iterdir():
+        if file.name != "chat_template.jinja":
+            (folder / file.name).symlink_to(file)
+    (folder / "chat_template.jinja").write_text(template)
+    return str(folder)
+
+
+def check(capsys, *words):
+    """What `data check` prints; it must have found an error."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["data", "check", *map(str, words)])
+    assert ended.value.code == 1
+    return capsys.readouterr().out
+
+
+def test_a_template_that_refuses_a_role_is_a_sentence_with_the_row_in_check_and_train(capsys, base, model, tmp_path):
+    raising = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}1+2"
+    )
+    folder = with_template(model, tmp_path / "raising", raising)
+    chat = [{"role": "system", "content": "S"}, {"role": "user", "content": "1+2"}]
+    data = write(tmp_path / "data.jsonl", [GOOD, GOOD | {"prompt": chat}, GOOD, GOOD])
+    sentence = "row 2: the tokenizer's chat template refuses its messages (system, user): System role not supported"
+    assert sentence in refuse(capsys, base | {"actor.model_name_or_path": folder})
+    assert f"error: {data}: {sentence}" in check(capsys, data, "--model", folder, "--no_verify")
+
+
+def test_an_empty_demonstration_is_the_same_error_in_check_and_train(capsys, base, tmp_path):
+    data = write(tmp_path / "data.jsonl", [GOOD, GOOD | {"demonstrations": [""]}, GOOD, GOOD])
+    said = refuse(capsys, base).removeprefix("openrlhf-prefix: ")
+    assert "row 2: demonstration 0 is empty" in said
+    assert f"error: {said}" in check(capsys, data, "--no_verify").splitlines()
+
+
+def test_what_looks_wrong_with_a_template_is_said_before_a_run(capsys, base, model, tmp_path):
+    """It ends with the assistant's turn whatever it is asked for, and opens the thought that demonstrations open."""
+    template = "{% for message in messages %}{{ message['content'] }}{% endfor %}1<think>"
+    folder = with_template(model, tmp_path / "thinking", template)
+    write(tmp_path / "data.jsonl", [GOOD | {"demonstrations": ["<think>1+2=3\n\\boxed{3}"]}] * 4)
+    argv = [token for name, value in base.items() for token in (f"--{name}", *value.split())]
+    cli.main(["train", *argv, "--actor.model_name_or_path", folder, "--dry_run"])
+    printed = capsys.readouterr().out
+    assert "warning: the tokenizer's chat template ignores the generation prompt" in printed
+    assert "warning: 4 demonstrations that open <think> once more than the prompt" in printed
