@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_prefix.compare.plan import BASE, TUNE, Flags, Plan, Run
-from openrlhf_prefix.data.files import check_exists, iterate
+from openrlhf_prefix.data.files import check_datasets, iterate
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings.config import read_yaml
 from openrlhf_prefix.settings.resolve import resolve
@@ -114,7 +114,7 @@ def check_jobs(plan: Plan, runs: Path) -> list[Job]:
     """
     for name, task in plan.tasks.items():
         for what, path in {"tune": task.tune, **task.sets}.items():
-            check_exists(f"tasks.{name}: {what}", path)
+            check_datasets(f"tasks.{name}: {what}", path)
     stand_ins = [
         run
         for task in plan.tasks

@@ -169,7 +169,11 @@ def check_exists(flag: str, path: str) -> None:
 def check_datasets(flag: str, names: str) -> None:
     """Every name of a comma-separated list of data sets is there, or may be a hub name. Raises UserError."""
     for name in names_of(names):
-        check_exists(flag, split_name(name)[0])
+        try:
+            base, _ = split_name(name)
+        except UserError as error:
+            raise UserError(f"{flag}: {error}") from None
+        check_exists(flag, base)
 
 
 def check_template(template: str | None) -> None:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from openrlhf_prefix.algorithm.sampler import EVALUATION, request_seed
 from openrlhf_prefix.arguments import Parser, parser_of
-from openrlhf_prefix.data.files import check_exists, check_template
+from openrlhf_prefix.data.files import check_datasets, check_exists, check_template
 from openrlhf_prefix.data.problems import Problem, load_problems
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.evaluation.scores import score_line, scores
@@ -28,9 +28,9 @@ def main(argv: Sequence[str]) -> None:
     """Prints one line a dataset: avg@n with its interval over problems, and pass@k; --json keeps more."""
     options = _parse(argv)
     flags = _flags(options)
-    for flag, values in (("MODEL", [options.model]), ("DATASET", options.datasets)):
-        for value in values:
-            check_exists(flag, value)
+    check_exists("MODEL", options.model)
+    for name in options.datasets:
+        check_datasets("DATASET", name)
     tokenizer = load_tokenizer(flags)
     sets = [
         load_problems(name, flags, tokenizer, options.max_new_tokens, "train", held_out=True)

@@ -130,6 +130,11 @@ def test_the_rate_and_the_seed_belong_to_the_settings(folder: Path) -> None:
         ("num_episodes: 8", "num_episodes: 4", "differ in optimizer steps (chains prefix_rft 16, chains sft 8)"),
         ("n_samples_per_prompt: 1, ", "", "differ in optimizer steps (chains prefix_rft 16, chains sft 0)"),
         ("longer: longer.jsonl", "longer: further.jsonl", "tasks.chains: longer: there is no 'further.jsonl'"),
+        (
+            "longer: longer.jsonl",
+            "longer: longer.jsonl@test",
+            "tasks.chains: longer: longer.jsonl@test: @ chooses a f",
+        ),
         ("tune: tune.jsonl", "tune: other.jsonl", "tasks.chains: tune: there is no 'other.jsonl'"),
         ("train: base.yaml", "train: bass.yaml", "there is no config file 'bass.yaml'"),
         ("seeds: [1, 2, 3]", "seeds: [1]", "at least 3"),
