@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("openrlhf")
 
-from faults import FAULTS, Fault, copy, noticed, run
+from faults import FAULTS, ROOT, Fault, copy, noticed, run
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -17,6 +17,12 @@ def test_without_a_fault_they_pass(tmp_path) -> None:
     """Or what they notice could be the copy."""
     done = run(list(dict.fromkeys(fault.test for fault in FAULTS)), tmp_path, copy(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_names_them_all() -> None:
+    page = (ROOT / "docs" / "90-exactness.md").read_text(encoding="utf-8")
+    rows = [f"| {fault.name} | `{fault.test.removeprefix('tests/')}` |" for fault in FAULTS]
+    assert not [row for row in rows if row not in page]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import ray
 import torch
 
 from openrlhf_prefix.errors import RunStopped
-from openrlhf_prefix.runtime.audit.findings import LOG_PROB_TOLERANCE, OK, SKIPPED, WRONG, Examined, Finding
+from openrlhf_prefix.runtime.audit.findings import LEAST_TOLERANCE, OK, ROUNDINGS, SKIPPED, WRONG, Examined, Finding
 from openrlhf_prefix.runtime.controller.trainer import PrefixController
 from openrlhf_prefix.runtime.learner.probe import wrong_coefficients
 from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
@@ -76,16 +76,14 @@ class DoctorController(PrefixController):
         if self.args.train.agent_func_path:
             return Finding("log-probs", SKIPPED, "train.agent_func_path has its own rollouts")
         samples, *_ = self.samples_generator.generate_samples(**self.generate_kwargs)
-        rows = self.experience_maker.make(samples, step=0).rows
-        differences = torch.cat([sampled_differences(row) for row in rows])
+        batches = self.experience_maker.split_rollout_samples(samples)
+        engine = [batch.rollout_log_probs for batch in batches]
+        actor = self.experience_maker.log_probs(batches)
+        exact = self.experience_maker.log_probs(batches, "forward_in_fp32")
+        differences, roundings = (differences_of(batches, actor, others) for others in (engine, exact))
         if not len(differences):
             return Finding("log-probs", SKIPPED, f"preset {self.args.hybrid.preset} samples nothing")
-        mean, worst = differences.mean().item(), differences.max().item()
-        detail = f"mean difference of engine and actor {mean:.4f}, largest {worst:.3f}, {len(differences)} tokens"
-        if mean < LOG_PROB_TOLERANCE:
-            return Finding("log-probs", OK, detail)
-        mend = "compare dtype, attention and position settings of ds.* and vllm.*, or use is_correction_level"
-        return Finding("log-probs", WRONG, detail, mend)
+        return agreement(differences, roundings, self.args.ds.param_dtype)
 
 
 def examined(name: str, check: Callable[[], Finding]) -> Finding:
@@ -97,10 +95,24 @@ def examined(name: str, check: Callable[[], Finding]) -> Finding:
         return Finding(name, WRONG, f"failed: {reason}", "give --run.verbose for the whole report")
 
 
-def sampled_differences(row: Any) -> torch.Tensor:
-    """|engine - actor| of the log-probs of every sampled token of a row."""
-    sampled = row.action_mask.bool() & ~prefix_mask_of(row)
-    return (row.rollout_log_probs - row.action_log_probs)[sampled].abs()
+def differences_of(batches: list[Any], ours: list[torch.Tensor], others: list[torch.Tensor]) -> torch.Tensor:
+    """|ours - others| of the log-probs of every sampled token; both (B, A), for each batch."""
+    rows = zip(batches, ours, others, strict=True)
+    return torch.cat([(a - b)[one.action_mask.bool() & ~prefix_mask_of(one)].abs() for one, a, b in rows])
+
+
+def agreement(differences: torch.Tensor, roundings: torch.Tensor, dtype: str) -> Finding:
+    """Whether engine and actor differ by no more than a multiple of what the actor's precision explains."""
+    mean, rounding = differences.mean().item(), roundings.mean().item()
+    tolerance = max(ROUNDINGS * rounding, LEAST_TOLERANCE)
+    detail = (
+        f"engine and actor differ by {mean:.4f} (largest {differences.max().item():.3f}, {len(differences)} tokens); "
+        f"{dtype} costs the actor {rounding:.4f}, and {tolerance:.4f} would pass"
+    )
+    if mean < tolerance:
+        return Finding("log-probs", OK, detail)
+    mend = "compare dtype, attention and position settings of ds.* and vllm.*, or use is_correction_level"
+    return Finding("log-probs", WRONG, detail, mend)
 
 
 DoctorTrainer = ray.remote(DoctorController)

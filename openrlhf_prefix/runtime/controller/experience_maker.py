@@ -91,11 +91,11 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
     def split_rollout_samples(self, rollout_samples: list[Experience]) -> list[Experience]:
         return forward_batches(rollout_samples, self.args, self._ranks(), self.tokenizer.pad_token_id)
 
-    def log_probs(self, batches: list[Experience]) -> list[torch.Tensor]:
-        """(B, A) log-probs by the policy of the action tokens of each batch."""
+    def log_probs(self, batches: list[Experience], method: str = "forward") -> list[torch.Tensor]:
+        """(B, A) log-probs by the policy of the action tokens of each batch, from that pass of the actor's."""
         names, every = ("sequences", "action_mask", "attention_mask"), filled(batches, self._ranks())
         inputs = {name: [getattr(batch, name) for batch in every] for name in names}
-        references = self.actor_model_group.async_run_method_batch(method_name="forward", **inputs)
+        references = self.actor_model_group.async_run_method_batch(method_name=method, **inputs)
         copies = self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size
         return self._flatten_results(references, copies)[: len(batches)]
 

@@ -13,6 +13,7 @@ from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.runtime import context, deadlines, seams
 from openrlhf_prefix.runtime.learner import checkpoints, export, lora
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer, hold_at_end
+from openrlhf_prefix.runtime.learner.fp32 import InFp32
 from openrlhf_prefix.runtime.learner.probe import accumulation_coefficients
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.rows.fields import ActorForward
@@ -94,6 +95,11 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         self.actor.train()
         entropy = output.entropy[:, -action_mask.shape[1] :]
         return ActorForward(log_probs.cpu(), entropy.float().cpu())
+
+    def forward_in_fp32(self, **inputs: Any) -> ActorForward:
+        """forward() without the rounding of the actor's precision."""
+        with InFp32():
+            return self.forward(**inputs)
 
     def prepare(self, **settings: Any) -> None:
         """What depends on the global step: see PrefixActorTrainer.prepare."""
