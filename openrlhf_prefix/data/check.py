@@ -144,10 +144,9 @@ def _measure(found: Survey, row: Row, settings: Settings, bad: list[str]) -> Non
         return
     size = settings.prompts.length(prompt)
     found.prompt_lengths.append(size)
-    if settings.max_len and size + settings.budget > settings.max_len:
-        found.add(
-            LONG, row.number, f"has a prompt of {size} tokens: with {settings.budget} more it exceeds the context"
-        )
+    budget = settings.budget or 0
+    if settings.max_len and size + budget > settings.max_len:
+        found.add(LONG, row.number, f"has a prompt of {size} tokens: with {budget} more it exceeds the context")
     for index, text in enumerate(row.demonstrations):
         size = len(text) if settings.tokenizer is None else len(encode(settings.tokenizer, [text])[0])
         found.demonstration_lengths.append(size)

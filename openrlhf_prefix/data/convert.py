@@ -87,7 +87,8 @@ def _advice(format_name: str, source: str) -> str:
 
 
 def _write(layout: Format, found: Any, source: str, path: Path, skip_bad: bool, progress: bool) -> Converted:
-    made, seen, stem = Converted(), {}, Path(source).stem
+    made, stem = Converted(), Path(source).stem
+    seen: dict[str, int] = {}
     rows = tqdm(found, total=count(source), unit=" rows", disable=not progress, dynamic_ncols=True)
     other: Format | None = None  # the layout that the first bad row seems to have
     with path.open("w", encoding="utf-8") as out, rows:

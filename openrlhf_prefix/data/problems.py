@@ -150,7 +150,7 @@ class _Reader:
         """The problems of one file. Raises UserError with everything that is wrong with them."""
         bad: list[str] = []
         prompts = Prompts(self.tokenizer, self.args.data.apply_chat_template, self.args.data.input_template)
-        rendered = [prompts.text(row, bad) for row in rows]
+        rendered = [prompts.text(row, bad) or "" for row in rows]
         refuse(name, bad)
         prompt_ids = prompts.ids(rendered)
         kept = [self._fits(row, ids, bad) for row, ids in zip(rows, prompt_ids, strict=True)]

@@ -53,7 +53,9 @@ def stats(
     if target.suffix.lower() != ".png":
         raise UserError(f"{target} must end in .png")
     prompts = prompts or Prompts()
-    lengths, kinds, bad = Lengths(), Counter(), []
+    lengths = Lengths()
+    kinds: Counter[str] = Counter()
+    bad: list[str] = []
     for number, raw in iterate(name, split):
         row = parse(number, raw, columns, bad)
         prompt = None if row is None else prompts.text(row, bad)
