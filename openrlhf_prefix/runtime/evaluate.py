@@ -64,6 +64,7 @@ def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokeniz
         tensor_parallel_size=options.tensor_parallel_size,
         gpu_memory_utilization=options.gpu_memory_utilization,
         disable_log_stats=True,
+        use_tqdm_on_load=False,
         **chosen.engine_options(),
     )
     slots = [(problem, slot) for problem in problems for slot in range(options.samples)]
