@@ -96,7 +96,7 @@ def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_head(address: str) -> None:
-    """Something answers at `address`, an error page included. Raises UserError within HEAD_SECONDS."""
+    """A dashboard answers at `address`, be it by an error. Raises UserError within HEAD_SECONDS."""
     url = address if "://" in address else f"http://{address}"
     if not url.startswith("http"):  # ray://, which Ray itself resolves
         return
@@ -114,7 +114,7 @@ def check_head(address: str) -> None:
             return
         time.sleep(min(1.0, max(deadline - time.monotonic(), 0.0)))
     raise UserError(
-        f"nothing answers at {address} within {HEAD_SECONDS:g} s ({reason}): give {ADDRESS} the address of the "
+        f"no cluster answers at {address} within {HEAD_SECONDS:g} s ({reason}): give {ADDRESS} the address of the "
         "cluster's dashboard, http://HEAD:8265"
     )
 
@@ -123,8 +123,8 @@ def _ask(url: str, seconds: float) -> str:
     """What keeps `url` from answering; empty where it does."""
     try:
         urllib.request.urlopen(f"{url.rstrip('/')}/api/version", timeout=seconds).close()
-    except urllib.error.HTTPError:
-        return ""
+    except urllib.error.HTTPError as error:
+        return "what answers is no dashboard of Ray's: 404" if error.code == 404 else ""
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))
     return ""

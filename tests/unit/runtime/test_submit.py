@@ -84,7 +84,7 @@ def test_a_dead_address_is_refused_within_fifteen_seconds():
         port = free.getsockname()[1]
     assert submit.HEAD_SECONDS < 15
     with pytest.raises(
-        UserError, match=rf"nothing answers at http://127.0.0.1:{port} within 0.3 s .*refused.*HEAD:8265"
+        UserError, match=rf"no cluster answers at http://127.0.0.1:{port} within 0.3 s .*refused.*HEAD:8265"
     ):
         with_seconds(0.3, f"http://127.0.0.1:{port}")
 
@@ -94,17 +94,36 @@ def test_an_address_that_takes_connections_and_says_nothing_is_refused_too():
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         start = time.monotonic()
-        with pytest.raises(UserError, match="nothing answers at 127.0.0.1:"):
+        with pytest.raises(UserError, match="no cluster answers at 127.0.0.1:"):
             with_seconds(0.3, f"127.0.0.1:{silent.getsockname()[1]}")
         assert time.monotonic() - start < 3
 
 
-def test_an_error_page_is_an_answer(monkeypatch):
-    monkeypatch.setattr(http.server.BaseHTTPRequestHandler, "log_message", lambda *_: None)
-    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # 501 to everything
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    submit.check_head(f"http://127.0.0.1:{server.server_port}")
-    server.shutdown()
+@pytest.fixture
+def served(monkeypatch):
+    """Starts a server of the given kind; gives its address."""
+    servers = []
+
+    def start(handler):
+        monkeypatch.setattr(handler, "log_message", lambda *_: None)
+        servers.append(http.server.HTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+def test_an_error_of_a_dashboard_that_starts_is_an_answer(served):
+    submit.check_head(served(http.server.BaseHTTPRequestHandler))  # 501 to everything
+
+
+def test_a_server_that_knows_no_such_page_is_no_dashboard(served, tmp_path, monkeypatch):
+    """As a proxy or another service on that port: it would be asked for jobs for two minutes."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no dashboard of Ray's: 404"):
+        with_seconds(0.3, served(http.server.SimpleHTTPRequestHandler))
 
 
 def with_seconds(seconds, address):
