@@ -87,14 +87,18 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
     Args:
         summary: {"base": {metric: value}, "trained": {...}, "gains": {metric: (gain, low, high)}, "steps": int,
-            "seconds": float, "paths": {name: path}}; a gain is over the problems that have both scores.
+            "seconds": float, "this_start": {"steps": int, "seconds": float}, "paths": {name: path}}; a gain
+            is over the problems that have both scores, the outer steps and seconds are the whole run's.
     """
     lines = [f"{'held-out':<28}{'base':>9}{'trained':>9}{'gain':>9}   95 % interval"]
     for metric, trained in summary["trained"].items():
         base, gain = summary["base"].get(metric), summary["gains"].get(metric)
         shown = f"{metric:<28}{'-' if base is None else f'{base:.1%}':>9}{trained:>9.1%}"
         lines.append(f"{shown}{_gain(*gain) if gain else '-'.rjust(9)}")
-    lines.append(f"{summary['steps']} steps in {summary['seconds']:.0f} s")
+    here = summary["this_start"]
+    resumed = f", of them {here['steps']} in {here['seconds']:.0f} s since this start"
+    again = resumed if here["steps"] < summary["steps"] else ""
+    lines.append(f"{summary['steps']} steps in {summary['seconds']:.0f} s{again}")
     lines += [f"{name + ':':<14}{path}" for name, path in summary["paths"].items()]
     return "\n".join(lines)
 

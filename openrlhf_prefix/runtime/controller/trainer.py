@@ -98,7 +98,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.parts["rescue"] = self.experience_maker.rescue
 
     def fit(self, global_step: int = 0) -> None:
-        started = time.time()
+        self.clock.begin()
         try:
             self.resume()
             if self.eval_dataloader and not self.saved and self.args.run.eval_at_start:
@@ -112,7 +112,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
                 self.evaluate(step, **self.eval_kwargs())
         except (RunPaused, EngineLost) as stop:
             raise type(stop)(f"{stop.args[0]}; {self.save_last_step()}") from None
-        self.write_summary(step, time.time() - started)
+        self.write_summary(step)
         self.close()
 
     def close(self) -> None:
@@ -264,13 +264,13 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
                 logger.log_eval(global_step, logs)
         return logs
 
-    def write_summary(self, step: int, seconds: float) -> None:
+    def write_summary(self, step: int) -> None:
         paths = {"export": self.args.ckpt.output_dir, "run folder": str(self.folder.path)}
         base, trained = (self.evaluations.get(at, {}) for at in (0, step))
         tallies = held_out.read(self.folder.read("evaluations"))
         gains = held_out.gains(tallies.get(0, []), tallies.get(step, []), self.args.eval.n_samples_per_prompt)
         scores = {"base": base, "trained": trained, "gains": gains}
-        self.folder.write_summary({**scores, "steps": step, "seconds": round(seconds, 1), "paths": paths})
+        self.folder.write_summary({**scores, **self.clock.summary(step), "paths": paths})
 
     def show(self, text: str, step: int) -> None:
         ray.get(self.board.put.remote(text, step, self.total_steps))
