@@ -1,7 +1,8 @@
 """The folder of a run's checkpoints: which is the newest complete one, how a new one gets its name, which ones go.
 
 A checkpoint is written under a name that nobody looks for, and renamed when it is complete; older ones are removed
-only then. So at every moment of a save the newest complete checkpoint is on the disk under its own name.
+only then. So at every moment of a save the newest complete checkpoint is on the disk under its own name. What a resume
+passed over is never removed: it gets a name that nobody looks for, and stays until a person has looked at it.
 """
 
 import os
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_prefix.checkpoint import manifest
+from openrlhf_prefix.errors import UserError
 
-PARTIAL, REPLACED = ".partial_", ".replaced_"
+PARTIAL, REPLACED, ASIDE = ".partial_", ".replaced_", "passed_over_"
 _TAG = re.compile(r"(best_)?global_step(\d+)")
 
 
@@ -39,6 +41,7 @@ class Choice:
 
     checkpoint: Checkpoint | None = None
     passed_over: list[str] = field(default_factory=list)
+    whole: list[str] = field(default_factory=list)  # names of those that once were complete, or may have been
 
 
 def place(tag: str) -> tuple[int, bool]:
@@ -64,65 +67,117 @@ class Store:
         self.folder = folder
 
     def tags(self) -> list[str]:
-        """Names of all checkpoints, complete or not, the newest first."""
-        if not self.folder.is_dir():
-            return []
-        names = [entry.name for entry in self.folder.iterdir() if entry.is_dir() and _TAG.fullmatch(entry.name)]
+        """Names of all checkpoints, complete or not, the newest first. OSError where the folder cannot be read."""
+        names = [name for name in self._names() if _TAG.fullmatch(name) and (self.folder / name).is_dir()]
         return sorted(names, key=place, reverse=True)
 
+    def _names(self, prefix: str = "") -> list[str]:
+        """Of everything in the folder, by os.listdir: Path.glob hides what it may not read."""
+        try:
+            return sorted(name for name in os.listdir(self.folder) if name.startswith(prefix))
+        except FileNotFoundError:
+            return []
+
     def choose(self) -> Choice:
-        """The newest checkpoint that is complete; reads every byte of it."""
-        choice = Choice()
-        for entry in sorted(self.folder.glob(f"{PARTIAL}*")):
-            choice.passed_over.append(f"{entry.name.removeprefix(PARTIAL)}: the save was not finished")
-        for tag in self.tags():
-            try:
-                choice.checkpoint = Checkpoint(self.folder / tag, manifest.verify(self.folder / tag))
-                break
-            except manifest.Damaged as damage:
-                choice.passed_over.append(f"{tag}: {damage}")
-        return choice
+        """The newest checkpoint that is complete; reads every byte of it, and changes nothing.
+
+        Raises:
+            Unreadable: one could not be read, so that it is not known which is the newest.
+        """
+        with manifest.reading(self.folder):
+            choice = Choice()
+            for name in self._names(PARTIAL):
+                choice.passed_over.append(f"{name.removeprefix(PARTIAL)}: the save was not finished")
+                choice.whole += [name] if (self.folder / name / manifest.NAME).exists() else []
+            for tag in self.tags():
+                try:
+                    choice.checkpoint = Checkpoint(self.folder / tag, manifest.verify(self.folder / tag))
+                    break
+                except manifest.Damaged as damage:
+                    if not (self.folder / tag).exists():  # a run that is saving has removed it: there is a newer one
+                        return self.choose()
+                    choice.passed_over.append(f"{tag}: {damage}")
+                    choice.whole.append(tag)
+            return choice
+
+    def set_aside(self, choice: Choice) -> list[Path]:
+        """Gives what was passed over another name, so that no save of the run touches it; returns the new paths.
+
+        A save that was killed before its manifest never was a checkpoint: the next save removes it.
+
+        Raises:
+            UserError: the folder cannot be changed.
+        """
+        try:
+            return [self._aside(name) for name in choice.whole]
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be changed ({error.strerror}), so that no checkpoint would be saved: see to "
+                "its permissions, or give another --ckpt.path"
+            ) from None
+
+    def _aside(self, name: str) -> Path:
+        return self._renamed(name, f"{ASIDE}{name.removeprefix(PARTIAL)}")
+
+    def _renamed(self, name: str, new: str) -> Path:
+        """Renames an entry to `new`, or where that is taken to new_2, new_3 ..."""
+        taken, path, number = set(self._names(new)), self.folder / new, 1
+        while path.name in taken:
+            number += 1
+            path = self.folder / f"{new}_{number}"
+        os.rename(self.folder / name, path)
+        return path
 
     def begin(self, tag: str) -> Path:
-        """An empty folder for the files of `tag`; what an earlier save left unfinished is removed."""
+        """An empty folder for the files of `tag`; what this run left unfinished or half removed goes."""
         place(tag)
-        for leftover in [*self.folder.glob(f"{PARTIAL}*"), *self.folder.glob(f"{REPLACED}*")]:
-            shutil.rmtree(leftover)
+        for leftover in [*self._names(PARTIAL), *self._names(REPLACED)]:
+            self._remove(leftover)
         partial = self.folder / f"{PARTIAL}{tag}"
         partial.mkdir(parents=True)
         return partial
 
     def commit(self, tag: str) -> Path:
-        """Gives the finished folder of begin() its name; one of that name makes way."""
-        final, old = self.folder / tag, self.folder / f"{REPLACED}{tag}"
+        """Gives the finished folder of begin() its name; one of that name is set aside."""
+        final = self.folder / tag
         if final.exists():
-            os.rename(final, old)
+            self._aside(tag)
         os.rename(self.folder / f"{PARTIAL}{tag}", final)
         manifest.sync(self.folder)
-        if old.exists():
-            shutil.rmtree(old)
         return final
 
     def prune(self, newest: str, keep: int, max_bytes: float = float("inf")) -> list[str]:
         """Removes what is no longer needed after `newest` was committed; returns the removed tags.
 
-        What claims to be later than `newest` is damage that a resume passed over, and goes. A best checkpoint takes
-        the place of the best before it; of the regular ones the last `keep` stay, fewer where all together exceed
-        `max_bytes`. `newest` itself always stays.
+        What claims to be later than `newest` is none of this run's and is set aside. A best checkpoint takes the place
+        of the best before it; of the regular ones the last `keep` stay, fewer where all together exceed `max_bytes`.
+        `newest` itself always stays.
         """
+        for tag in self.tags():
+            if place(tag)[0] > place(newest)[0]:
+                self._aside(tag)
         others = [tag for tag in self.tags() if tag != newest]
-        removed = [tag for tag in others if place(tag)[0] > place(newest)[0]]
-        removed += [tag for tag in others if is_best(newest) and is_best(tag) and tag not in removed]
-        regular = [tag for tag in others if not is_best(tag) and tag not in removed]
+        removed = [tag for tag in others if is_best(newest) and is_best(tag)]
+        regular = [tag for tag in others if not is_best(tag)]
         removed += regular[max(keep, 1) - (not is_best(newest)) :]
         kept = [tag for tag in regular if tag not in removed]
         while kept and sum(self._size(tag) for tag in others + [newest] if tag not in removed) > max_bytes:
             removed.append(kept.pop())
         for tag in removed:
             # Under another name first: a kill in the middle must not leave half a checkpoint under its own.
-            os.rename(self.folder / tag, self.folder / f"{REPLACED}{tag}")
-            shutil.rmtree(self.folder / f"{REPLACED}{tag}")
+            self._remove(self._renamed(tag, f"{REPLACED}{tag}").name)
         return removed
+
+    def leftovers(self) -> int:
+        """How many folders could not be removed so far; the next save tries again."""
+        return len(self._names(REPLACED))
+
+    def _remove(self, name: str) -> None:
+        """Removes a folder, or leaves the rest under a name that leftovers() counts: on NFS a file that somebody still
+        reads keeps its folder, and that is no reason for a run to end."""
+        if not name.startswith(REPLACED):
+            name = self._renamed(name, f"{REPLACED}{name.removeprefix(PARTIAL)}").name
+        shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _size(self, tag: str) -> int:
         return sum(path.stat().st_size for path in (self.folder / tag).rglob("*") if path.is_file())

@@ -8,6 +8,7 @@
     rollouts.jsonl  prompt, prefix, continuation, reward, advantages of some groups of every step
     summary.json    base against trained, and where the export is
     checkpoints/    resumable (DeepSpeed)      export/  HF format      tensorboard/
+    before_1/       records and export of a start that left no checkpoint to go on from
 
 A folder that holds a run is never written over: a new run is refused, a resumed one goes on after its checkpoint.
 """
@@ -20,6 +21,8 @@ from typing import Any
 
 from openrlhf_prefix.errors import UserError
 
+ROWS = ("metrics", "evaluations", "rollouts", "reward_failures")
+RECORDS = (*(f"{name}.jsonl" for name in ROWS), "summary.json", "export", "tensorboard")
 BEFORE_A_RUN = ("config.yaml", "model", ".model.new")  # the last two: model_folder.py
 
 
@@ -43,6 +46,27 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--run.dir {self.path} cannot be made ({error.strerror}): give another one") from None
+
+    def set_aside(self) -> list[Path]:
+        """Before a run starts at step 0: the records of an earlier start go to a folder of their own, before_N.
+
+        Returns:
+            That folder, or nothing where there are no records. Raises UserError where it cannot be made.
+        """
+        found = [name for name in RECORDS if (self.path / name).exists()]
+        if not found:
+            return []
+        number = 1
+        while (self.path / f"before_{number}").exists():
+            number += 1
+        folder = self.path / f"before_{number}"
+        try:
+            folder.mkdir()
+            for name in found:
+                os.rename(self.path / name, folder / name)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made ({error.strerror}): give another --run.dir") from None
+        return [folder]
 
     def write_config(self, text: str) -> Path:
         path = self.path / "config.yaml"
@@ -70,7 +94,7 @@ class RunFolder:
             evaluation = "judged" in row or any(name.startswith("eval_") for name in row)
             return row["step"] <= step and not (row["step"] == step and not evaluated and evaluation)
 
-        for name in ("metrics", "evaluations", "rollouts", "reward_failures"):
+        for name in ROWS:
             path = self.path / f"{name}.jsonl"
             kept = [row for row in self.read(name) if stays(row)]
             if path.exists():

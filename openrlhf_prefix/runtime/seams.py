@@ -59,6 +59,9 @@ SEAMS = [
     Seam("openrlhf.trainer.ray.ppo_actor", "PolicyModelActor.save_model", "replaced: atomic export"),
     Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer._init_vllm_sync_group", "called after an engine's death"),
     Seam("openrlhf.utils.deepspeed.deepspeed", "DeepspeedStrategy.load_ckpt", "told which checkpoint to load"),
+    Seam(
+        "deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine", "TorchCheckpointEngine.save", "noted: its files"
+    ),
     Seam("deepspeed", "DeepSpeedEngine.was_step_applied", "a step with a gradient that is not finite is counted"),
     Seam("deepspeed", "DeepSpeedEngine._consolidated_16bit_state_dict", "gathers an export"),
     Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.save_best_checkpoint", "extended: state of the controller"),

@@ -99,10 +99,17 @@ def test_with_its_newest_checkpoint_damaged_it_goes_on_from_the_one_before_to_th
         assert {name: after[name] for name in timeless} == {name: uninterrupted[name] for name in timeless}
     assert resumed.rollouts() == trained.rollouts()
     assert exported(resumed) == exported(trained)
+    summary = RunFolder(folder).summary()
+    assert summary["steps"] == 8 and summary["this_start"]["steps"] == 6
+    assert summary["seconds"] > summary["this_start"]["seconds"] > 0
+    assert f", of them 6 in {summary['this_start']['seconds']:.0f} s since this start" in resumed.output
+    aside = folder / CHECKPOINTS / "passed_over_global_step4"
+    assert f"kept as {aside}" in resumed.output and (aside / shard.name).read_bytes() == content
     assert sorted(path.name for path in (folder / CHECKPOINTS).glob("*global_step*")) == [
         "global_step4",
         "global_step6",
         "global_step8",
+        "passed_over_global_step4",
     ]
 
 

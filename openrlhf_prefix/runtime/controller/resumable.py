@@ -10,11 +10,13 @@ from typing import Any
 import ray
 
 from openrlhf_prefix.checkpoint import manifest
-from openrlhf_prefix.checkpoint.store import is_best, place
+from openrlhf_prefix.checkpoint.store import Store, is_best, place
+from openrlhf_prefix.runtime.controller.times import Clock
 from openrlhf_prefix.runtime.learner.checkpoints import (
     Attributes,
     Generators,
     Stateful,
+    confirm,
     folder_of,
     load_controller,
     pack,
@@ -30,17 +32,19 @@ class Resumable:
         chosen = self.context.checkpoint
         self.checkpoint = folder_of(self.args) / chosen if chosen else None
         self.parts: dict[str, Stateful] = {"kl": Attributes(self.kl_ctl, ["value"]), "generators": Generators()}
+        self.clock = self.parts["clock"] = Clock()
         self.last_states: dict[str, Any] = {}  # what a checkpoint of the last finished step holds of this process
         self.saved = 0  # step of the last checkpoint
 
     def resume(self) -> None:
         """Goes back to the checkpoint that the driver chose, and makes up for the evaluation that follows it."""
         if self.checkpoint is None:
-            self.folder.rewind(-1, evaluated=False)
             return
+        confirm(self.checkpoint)
         states = load_controller(self.checkpoint)
         step, evaluated = states["global_step"], is_best(self.checkpoint.name)
         self.saved, self.samples_generator.step, self.last_states = step, step, states
+        self.clock.first_step = step
         self.folder.rewind(step, evaluated)
         self.restore_best_checkpoint_state(states)
         unpack(self.parts, states["parts"])
@@ -71,9 +75,12 @@ class Resumable:
         if self.args.ckpt.disable_ds:
             return
         self.saved = place(tag)[0]
-        files = manifest.read(folder_of(self.args) / tag)["files"].values()
-        size = sum(entry["size"] for entry in files)
-        self.folder.append("metrics", [{"step": self.saved, "checkpoint/bytes": size, "timing/checkpoint": seconds}])
+        store = Store(folder_of(self.args))
+        files = manifest.read(store.folder / tag)["files"].values()
+        row = {"checkpoint/bytes": sum(entry["size"] for entry in files), "timing/checkpoint": seconds}
+        if leftovers := store.leftovers():
+            row["checkpoint/leftovers"] = leftovers
+        self.folder.append("metrics", [{"step": self.saved, **row}])
 
     def save_last_step(self) -> str:
         """A checkpoint of the last finished step, unless there is one; says which step is saved."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from openrlhf_prefix.checkpoint.store import Checkpoint
+from openrlhf_prefix.checkpoint.store import Choice
 from openrlhf_prefix.data import samples
 from openrlhf_prefix.data.cuts import trains_whole
 from openrlhf_prefix.data.problems import LONG_PROMPTS, Problem, load_problems, response_budget
@@ -46,9 +46,11 @@ from openrlhf_prefix.settings.resolve import Resolved
 def train(resolved: Resolved) -> None:
     """Runs a training from checked flags to the export; prints progress and the final table."""
     args, started = resolved.args, time.time()
-    checkpoint, problems, facts = check(resolved)
+    choice, problems, facts = check(resolved)
+    checkpoint = choice.checkpoint
     folder = RunFolder(args.run.dir)
     folder.claim(resume=args.ckpt.load_enable)
+    resume.set_aside(args, choice)
     # Decided once, for all ranks. From here on the flag says whether there is something to load.
     args.ckpt.load_enable = checkpoint is not None
     context = RunContext(started, checkpoint and checkpoint.tag, facts)
@@ -61,21 +63,22 @@ def train(resolved: Resolved) -> None:
     print(summary_table(folder.summary()), flush=True)
 
 
-def check(resolved: Resolved) -> tuple[Checkpoint | None, tuple[list[Problem], list[Problem]], dict[str, Any]]:
+def check(resolved: Resolved) -> tuple[Choice, tuple[list[Problem], list[Problem]], dict[str, Any]]:
     """What can be found wrong without a cluster: checkpoint, tokenizer, data, demonstrations, template, reward file.
 
     Returns:
-        The checkpoint to go on from; training and held-out problems; what a checkpoint will say about this run.
+        The checkpoint to go on from, and those passed over; training and held-out problems; what a checkpoint
+        will say about this run.
 
     Raises:
         UserError: with the first mistake.
     """
-    checkpoint = resume.find(resolved.args)
+    choice = resume.find(resolved.args)
     problems = read_problems(resolved.args)
     facts = resume.facts(resolved, load_tokenizer(resolved.args), problems[0])
-    if checkpoint:
-        resume.check(checkpoint, facts)
-    return checkpoint, problems, facts
+    if choice.checkpoint:
+        resume.check(choice.checkpoint, facts)
+    return choice, problems, facts
 
 
 # What it leaves to the run, as --dry_run says.

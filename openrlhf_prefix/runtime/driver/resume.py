@@ -13,10 +13,13 @@ from typing import Any
 
 from openrlhf_prefix.checkpoint import identity
 from openrlhf_prefix.checkpoint.kinds import refuse_export_as_checkpoint
-from openrlhf_prefix.checkpoint.store import Checkpoint, Store
+from openrlhf_prefix.checkpoint.manifest import reading
+from openrlhf_prefix.checkpoint.store import Checkpoint, Choice, Store
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.pins import COMPARED
+from openrlhf_prefix.report.run_folder import RunFolder
+from openrlhf_prefix.runtime.learner import pickles
 from openrlhf_prefix.runtime.learner.checkpoints import folder_of
 from openrlhf_prefix.settings.config import SECRETS
 from openrlhf_prefix.settings.resolve import Resolved
@@ -25,21 +28,34 @@ SAMPLE = 1 << 20  # bytes read of a weight file at its start, middle and end: ba
 VOLATILE = ("_name_or_path", "transformers_version")
 
 
-def find(args: SimpleNamespace) -> Checkpoint | None:
+def find(args: SimpleNamespace) -> Choice:
     """The newest complete checkpoint of the run folder, where the run is to be resumed; says what was passed over.
 
-    None where there is none: the same command starts a run and goes on with it.
+    Without one: the same command starts a run and goes on with it.
+
+    Raises:
+        Unreadable: the file system does not answer, so that a newer one may be whole.
     """
     if not args.ckpt.load_enable:
-        return None
+        return Choice()
     for folder in (Path(args.ckpt.path), folder_of(args)):
-        refuse_export_as_checkpoint(folder)
+        with reading(folder):
+            refuse_export_as_checkpoint(folder)
     choice = Store(folder_of(args)).choose()
     for line in choice.passed_over:
         print(f"checkpoint passed over: {line}", flush=True)
     if choice.checkpoint is None:
         print(f"{folder_of(args)} holds no complete checkpoint: starting at step 0", flush=True)
-    return choice.checkpoint
+    return choice
+
+
+def set_aside(args: SimpleNamespace, choice: Choice) -> None:
+    """Before the run writes anything: what its saves and its records would take the place of gets other names."""
+    moved = Store(folder_of(args)).set_aside(choice)
+    if choice.checkpoint is None:
+        moved += RunFolder(args.run.dir).set_aside()
+    for path in moved:
+        print(f"kept as {path}", flush=True)
 
 
 def facts(resolved: Resolved, tokenizer: Any, problems: Sequence[Problem]) -> dict[str, Any]:
@@ -68,7 +84,8 @@ def _version(package: str) -> str | None:
 
 
 def check(checkpoint: Checkpoint, now: dict[str, Any]) -> None:
-    """Raises UserError where the checkpoint is not of this run; says what changed in one that is."""
+    """Raises UserError where the checkpoint is not of this run, or holds code; says what changed in one that is."""
+    pickles.check(checkpoint.path)
     if reason := identity.refusal(checkpoint.facts, now):
         raise UserError(f"{checkpoint.path} cannot be resumed: {reason}")
     for line in identity.changes(checkpoint.facts, now):

@@ -29,7 +29,10 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         adapter.current().patch_trainer()
         deadlines.install()
         chosen = context.of(strategy.args).checkpoint
-        strategy.load_ckpt = partial(strategy.load_ckpt, tag=chosen)  # upstream would take what `latest` names
+        if chosen:
+            checkpoints.confirm(checkpoints.folder_of(strategy.args) / chosen)
+            # Upstream would take what `latest` names, and DeepSpeed would run whatever the files name.
+            strategy.load_ckpt = checkpoints.loader(strategy.load_ckpt, checkpoints.folder_of(strategy.args) / chosen)
         with seams.replaced("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", PrefixActorTrainer):
             super().init_model_from_pretrained(strategy, pretrain, max_steps, *args, **kwargs)
         hold_at_end(self.actor_scheduler, max_steps)

@@ -3,14 +3,18 @@
     rank 0       opens the folder under a name that nobody looks for
     every rank   writes its DeepSpeed share and its random number generators
     rank 0       writes the controller's state and an export without weights
-    every rank   brings its part of the files to the disk and takes their checksums
-    rank 0       writes the manifest, renames the folder, removes what is no longer needed
+    every rank   brings what it wrote to the disk and takes the checksums
+    rank 0       sees that this is the folder, writes the manifest, renames the folder, removes what is not needed
 
-A kill at any of these lines leaves the checkpoints before it as they were (checkpoint/store.py).
+A kill at any of these lines leaves the checkpoints before it as they were (checkpoint/store.py). Which files a rank
+wrote is noted as it writes them: a shared file system may show it an old list of names.
 """
 
+import contextlib
 import random
-from collections.abc import Callable, Mapping
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,9 +26,11 @@ import torch.distributed as dist
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import PARTIAL, Store, place
 from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.runtime.learner import pickles
 
 CONTROLLER = "controller.pt"
 COMPANIONS = "hf"  # folder of an export's files beside the weights
+SEEN_SECONDS = 120.0  # in which rank 0 has to see the files of the others; NFS keeps an old list for up to 60
 
 
 class Stateful(Protocol):
@@ -113,6 +119,30 @@ def folder_of(args: Any) -> Path:
     return Path(args.ckpt.path) / "_actor"
 
 
+def confirm(checkpoint: Path) -> None:
+    """This process sees the checkpoint that the driver has compared. Raises RunStopped.
+
+    DeepSpeed only warns where there is none, and would go on with the weights of the start.
+    """
+    try:
+        manifest.read(checkpoint)
+    except (manifest.Damaged, manifest.Unreadable) as error:
+        raise RunStopped(
+            f"{socket.gethostname()} does not find {checkpoint} as the driver has compared it ({error}): it was moved "
+            "since, or that node does not see the shared folder"
+        ) from None
+
+
+def loader(load: Callable[..., Any], checkpoint: Path) -> Callable[..., Any]:
+    """OpenRLHF's load_ckpt for this checkpoint, by the restricted loader of pickles.py."""
+
+    def load_restricted(*args: Any, **kwargs: Any) -> Any:
+        with pickles.restricted(checkpoint):
+            return load(*args, tag=checkpoint.name, **kwargs)
+
+    return load_restricted
+
+
 def load_controller(checkpoint: Path) -> dict[str, Any]:
     """What save() was given as `controller`."""
     return torch.load(checkpoint / CONTROLLER, weights_only=True)
@@ -150,22 +180,88 @@ def save(
     """
     refuse_nonfinite(engine.module)
     rank, partial = dist.get_rank(), store.folder / f"{PARTIAL}{tag}"
-    if rank == 0:
-        store.begin(tag)
-    dist.barrier()
-    engine.save_checkpoint(str(store.folder), tag=partial.name, save_latest=False)
-    torch.save(pack(parts), partial / rank_file(rank))
-    if rank == 0:
-        torch.save(dict(controller), partial / CONTROLLER)
-        companions(partial / COMPANIONS)
-    dist.barrier()
-    sealed: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(sealed, manifest.seal(partial, manifest.files_of(partial)[rank :: len(sealed)]))
-    files = {name: entry for part in sealed for name, entry in part.items()}
-    if rank == 0:
-        manifest.write(partial, files, {**facts, "tag": tag, "step": place(tag)[0]})
-        store.commit(tag)
-    dist.barrier()
+    with written_or_stopped(tag):
+        if rank == 0:
+            store.begin(tag)
+        dist.barrier()
+        with noted(engine) as written:
+            engine.save_checkpoint(str(store.folder), tag=partial.name, save_latest=False)
+        written.append(partial / rank_file(rank))
+        torch.save(pack(parts), written[-1])
+        if rank == 0:
+            written += [partial / CONTROLLER, partial / COMPANIONS]
+            torch.save(dict(controller), partial / CONTROLLER)
+            companions(partial / COMPANIONS)
+        sealed: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(sealed, manifest.seal(partial, names_of(written, partial)))
+        if rank == 0:
+            files = {name: entry for part in sealed for name, entry in part.items()}
+            wait_for_all(partial, files)
+            manifest.write(partial, files, {**facts, "tag": tag, "step": place(tag)[0]})
+            store.commit(tag)
+        dist.barrier()
+
+
+@contextlib.contextmanager
+def written_or_stopped(tag: str) -> Iterator[None]:
+    """What keeps the block from writing (a full disk, a mount that is gone) ends the run with a sentence."""
+    try:
+        yield
+    except RunStopped:
+        raise
+    except (OSError, RuntimeError) as error:  # PyTorch's writer has no OSError
+        raise RunStopped(
+            f"{tag} could not be saved by rank {dist.get_rank()} on {socket.gethostname()} ({error}): the checkpoints "
+            "before it are as they were; the same command with --ckpt.load_enable goes on after the last of them"
+        ) from error
+
+
+@contextlib.contextmanager
+def noted(engine: Any) -> Iterator[list[Path]]:
+    """The files that DeepSpeed writes on this rank while the block runs."""
+    writer, written = engine.checkpoint_engine, []
+
+    def save(state_dict: Any, path: str) -> None:
+        written.append(Path(path))
+        type(writer).save(writer, state_dict, path)
+
+    writer.save = save
+    try:
+        yield written
+    finally:
+        del writer.save
+
+
+def names_of(written: list[Path], folder: Path) -> list[str]:
+    """Names of written files, and of the files of written folders, relative to `folder`."""
+    files = [path / name for path in written if path.is_dir() for name in manifest.files_of(path)]
+    files += [path for path in written if not path.is_dir()]
+    return sorted({path.relative_to(folder).as_posix() for path in files})
+
+
+def wait_for_all(folder: Path, files: Mapping[str, Mapping[str, Any]], seconds: float = SEEN_SECONDS) -> None:
+    """Returns once `folder` is seen to hold what all ranks have sealed, and nothing else.
+
+    Raises:
+        RunStopped: it does not within `seconds`; the checkpoint would be refused by the resume.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        missing, foreign = manifest.difference(folder, files)
+        if foreign:
+            raise RunStopped(
+                f"{folder} holds {', '.join(foreign)}, which no rank has written: is another run saving there? Give "
+                "each its own --ckpt.path"
+            )
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise RunStopped(
+                f"{socket.gethostname()} does not see {', '.join(missing[:3])} in {folder} (or not whole), "
+                f"{seconds:g} s after a rank wrote it: --ckpt.path has to be one shared folder of all nodes, which "
+                "shows what others write. The checkpoints before are as they were"
+            )
+        time.sleep(min(1.0, seconds / 10))
 
 
 def refuse_nonfinite(model: torch.nn.Module) -> None:

@@ -33,7 +33,7 @@ from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.kinds import is_checkpoint, refuse_export_as_checkpoint
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.runtime.learner import lora
+from openrlhf_prefix.runtime.learner import lora, pickles
 from openrlhf_prefix.runtime.learner.checkpoints import COMPANIONS
 from openrlhf_prefix.settings.model import stop_ids
 
@@ -183,11 +183,12 @@ def untied(
 
 def from_checkpoint(checkpoint: Path, facts: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that its run trains in and by the names of
-    its model, LoRA's beside the others; `facts` are those of its manifest."""
+    its model, LoRA's beside the others; `facts` are those of its manifest. UserError where it holds code."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     silence = io.StringIO()  # it reports every shard
-    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+    quiet = contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence)
+    with quiet[0], quiet[1], pickles.restricted(checkpoint):
         lazy = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.parent), checkpoint.name, lazy_mode=True)
     flags, state = facts["flags"], {}
     dtype, of_adapters = DTYPES[flags["ds.param_dtype"]], getattr(torch, facts.get("lora_dtype", "float32"))

@@ -1,6 +1,8 @@
 """What the training ranks write: complete checkpoints that continue to the bit, and exports that equal each other."""
 
+import errno
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 pytest.importorskip("openrlhf")
 
 import torch
+from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 from peft import PeftConfig, PeftModel
 from policy_ranks import make_policy, make_source, run_ranks, train
 from safetensors import safe_open
@@ -20,7 +23,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import RunStopped, UserError
+from openrlhf_prefix.runtime.driver import resume
 from openrlhf_prefix.runtime.learner import export_command
+from openrlhf_prefix.runtime.learner.checkpoints import wait_for_all
 from openrlhf_prefix.runtime.weights.check import trainer_fingerprints
 
 LAYOUTS = [(ranks, stage, tied, 0) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
@@ -151,6 +156,133 @@ def move_the_average(folder: Path) -> None:
 def test_the_moving_average_is_restored(tmp_path: Path) -> None:
     make_source(tmp_path / "source", tied=False)
     run_ranks(1, move_the_average, tmp_path)
+
+
+def save_with_an_old_list(folder: Path) -> None:
+    """Rank 1 has the names that a shared folder had before rank 0 wrote: what a client of NFS may see after a barrier.
+
+    Rank 0, which reads the folder at the end, sees all of it, and first for a moment without a file of rank 1.
+    """
+    policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 3})
+    rank, honest, size = torch.distributed.get_rank(), manifest.files_of, manifest._size
+    looks = []
+
+    def listed(place: Path) -> list[str]:
+        return [name for name in honest(place) if rank == 0 or "rank_0" not in name and "hf" not in name]
+
+    def size_of(path: Path) -> int | None:
+        looks.append(path.name)
+        return None if path.name == "rank_1.pt" and looks.count("rank_1.pt") == 1 else size(path)
+
+    manifest.files_of, manifest._size = listed, size_of
+    policy.save_checkpoint("global_step1", CONTROLLER)
+    assert looks.count("rank_1.pt") == (2 if rank == 0 else 0)
+
+
+def test_every_rank_seals_what_it_wrote_whatever_the_shared_folder_lists(tmp_path: Path) -> None:
+    make_source(tmp_path / "source", tied=False)
+    run_ranks(2, save_with_an_old_list, tmp_path)
+    store = Store(tmp_path / "run" / "checkpoints" / "_actor")
+    assert store.choose().checkpoint is not None, store.choose().passed_over
+    sealed = manifest.read(store.folder / "global_step1")["files"]
+    assert sorted(sealed) == manifest.files_of(store.folder / "global_step1") and len(sealed) == 13
+
+
+def test_files_that_do_not_appear_or_belong_to_nobody_stop_the_save(tmp_path: Path) -> None:
+    (tmp_path / "rank_0.pt").write_bytes(b"generators")
+    sealed = manifest.seal(tmp_path, ["rank_0.pt"])
+    wait_for_all(tmp_path, sealed, seconds=0.0)
+    with pytest.raises(RunStopped, match=r"does not see rank_1.pt in .* one shared folder of all nodes"):
+        wait_for_all(tmp_path, {**sealed, "rank_1.pt": sealed["rank_0.pt"]}, seconds=0.05)
+    (tmp_path / "rank_2.pt").write_bytes(b"")
+    with pytest.raises(RunStopped, match=r"holds rank_2.pt, which no rank has written"):
+        wait_for_all(tmp_path, sealed)
+
+
+def save_on_a_full_disk(folder: Path) -> None:
+    """At every file in turn: of DeepSpeed, of the rank, of the controller, of the export, and the manifest."""
+    policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 3})
+    policy.save_checkpoint("global_step1", CONTROLLER)
+    writers = [(torch, "save", number) for number in range(4)] + [(Path, "write_text", 0), (Path, "write_bytes", 0)]
+    for owner, name, number in writers:
+        honest, calls = getattr(owner, name), []
+
+        def full(*args: Any, calls: list = calls, number: int = number, honest: Any = honest, **options: Any) -> Any:
+            calls.append(1)
+            if len(calls) > number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return honest(*args, **options)
+
+        setattr(owner, name, full)
+        try:
+            with pytest.raises(RunStopped, match="global_step2 could not be saved by rank 0 .*No space left"):
+                policy.save_checkpoint("global_step2", CONTROLLER)
+        finally:
+            setattr(owner, name, honest)
+        assert len(calls) == number + 1
+        assert policy.actor.model.checkpoint_engine.save.__func__ is TorchCheckpointEngine.save
+        choice = Store(folder / "run" / "checkpoints" / "_actor").choose()
+        assert choice.checkpoint.tag == "global_step1"
+    policy.save_checkpoint("global_step2", CONTROLLER)
+
+
+def test_a_full_disk_ends_a_save_in_a_sentence_and_leaves_what_was_there(tmp_path: Path) -> None:
+    make_source(tmp_path / "source", tied=False)
+    run_ranks(1, save_on_a_full_disk, tmp_path)
+    choice = Store(tmp_path / "run" / "checkpoints" / "_actor").choose()
+    assert choice.checkpoint.tag == "global_step2" and choice.passed_over == []
+
+
+def load_what_has_moved(folder: Path) -> None:
+    policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 2})
+    policy.save_checkpoint("global_step1", CONTROLLER)
+    actor = folder / "run" / "checkpoints" / "_actor"
+    actor.rename(actor.with_name("elsewhere"))
+    make_policy(folder / "source", folder / "run", "global_step1", **{"ds.zero_stage": 2})
+
+
+def test_a_checkpoint_that_moved_between_choice_and_load_is_not_a_start_with_base_weights(tmp_path: Path) -> None:
+    make_source(tmp_path / "source", tied=False)
+    with pytest.raises(Exception, match="does not find .*global_step1 as the driver has compared it"):
+        run_ranks(1, load_what_has_moved, tmp_path)
+
+
+class Code:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.made),)
+
+
+def load_a_strangers(folder: Path) -> None:
+    """Whose every file of DeepSpeed holds code in turn, sealed again, as whoever makes one can seal it."""
+    policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 3})
+    policy.save_checkpoint("global_step1", CONTROLLER)
+    policy.actor.model.destroy()
+    checkpoint = folder / "run" / "checkpoints" / "_actor" / "global_step1"
+    facts, names = manifest.read(checkpoint)["facts"], manifest.files_of(checkpoint)
+    files = sorted(checkpoint.glob("*_states.pt"))
+    assert len(files) == 2
+    for path in files:
+        honest = path.read_bytes()
+        torch.save({**torch.load(path, weights_only=False), "more": Code(folder / "made")}, path)
+        manifest.write(checkpoint, manifest.seal(checkpoint, names), facts)
+        with pytest.raises(UserError, match="more than weights and states: it names posix.mkdir"):
+            resume.check(Store(checkpoint.parent).choose().checkpoint, facts)
+        with pytest.raises(UserError, match="more than weights and states: GLOBAL posix.mkdir"):
+            make_policy(folder / "source", folder / "run", "global_step1", **{"ds.zero_stage": 3})
+        with pytest.raises(UserError, match="more than weights and states: GLOBAL posix.mkdir"):
+            export_command.main([str(folder / "run"), str(folder / "out")])
+        path.write_bytes(honest)
+    assert not (folder / "made").exists() and not (folder / "out").exists()
+
+
+def test_code_in_a_strangers_checkpoint_does_not_run(tmp_path: Path) -> None:
+    make_source(tmp_path / "source", tied=False)
+    run_ranks(1, load_a_strangers, tmp_path)
 
 
 NEWEST = "run_2_3_True_0/checkpoints/_actor/global_step2"

@@ -1,6 +1,9 @@
 """A folder is a checkpoint when every byte is what was written; anything else is named."""
 
+import errno
 import os
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -101,3 +104,66 @@ def test_files_and_folders_are_brought_to_the_disk(tmp_path: Path, monkeypatch: 
     manifest.write(tmp_path, manifest.seal(tmp_path, ["hf/a"]), {})
     names = [os.path.relpath(path, tmp_path) for path in synced]
     assert names == ["hf/a", manifest.NAME, "hf", "."]
+
+
+def failing(number: int, name: str, honest: Callable) -> Callable:
+    """A function of the file system that fails with an errno for the paths that end in `name`."""
+
+    def call(path: object, *rest: object, **options: object) -> object:
+        if str(path).endswith(name):
+            raise OSError(number, os.strerror(number), str(path))
+        return honest(path, *rest, **options)
+
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [*product(("open", "stat"), FILES), ("open", manifest.NAME)],  # whose size nobody asks for
+)
+def test_a_file_system_that_does_not_answer_is_not_damage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, function: str, name: str
+) -> None:
+    """Of the manifest and of every other file, at its size and at its bytes: nothing is known, and the sentence says
+    so; when the file system answers again, the checkpoint is whole."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, function, failing(number, name, getattr(Path, function)))
+        with pytest.raises(manifest.Unreadable, match=rf"{name} cannot be read \({os.strerror(number)}\)"):
+            manifest.verify(folder)
+    assert manifest.verify(folder) == {"step": 4}
+
+
+def test_a_folder_that_cannot_be_listed_is_not_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Path.rglob passes over what it may not read: every file of hf/ would seem to be missing."""
+    monkeypatch.setattr(os, "scandir", failing(errno.EACCES, "hf", os.scandir))
+    with pytest.raises(manifest.Unreadable, match="hf cannot be read"):
+        manifest.verify(folder)
+
+
+def test_what_nfs_keeps_of_a_deleted_open_file_is_not_counted(folder: Path) -> None:
+    (folder / "hf" / ".nfs000000000234").write_bytes(b"x")
+    assert manifest.verify(folder) == {"step": 4}
+    assert manifest.difference(folder, manifest.read(folder)["files"]) == ([], [])
+
+
+def test_a_file_is_looked_for_by_its_name_and_not_in_a_list(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of a shared file system may show a list of names from before the last of them was written."""
+    monkeypatch.setattr(manifest, "files_of", lambda folder: ["model.pt"])
+    assert manifest.verify(folder) == {"step": 4}
+
+
+def test_the_difference_names_what_is_missing_short_or_foreign(folder: Path) -> None:
+    files = manifest.read(folder)["files"]
+    (folder / "model.pt").write_bytes(b"short")
+    (folder / "hf" / "config.json").unlink()
+    (folder / "rank_1.pt").write_bytes(b"")
+    assert manifest.difference(folder, files) == (["hf/config.json", "model.pt"], ["rank_1.pt"])
+
+
+def test_a_file_in_place_of_a_folder_is_damage(folder: Path) -> None:
+    (folder / "hf" / "config.json").unlink()
+    (folder / "hf").rmdir()
+    (folder / "hf").write_bytes(b"")
+    with pytest.raises(manifest.Damaged, match="hf does not belong"):
+        manifest.verify(folder)

@@ -87,6 +87,7 @@ def test_the_summary_sets_the_trained_model_against_the_base() -> None:
             "gains": {"pass1": (0.25, 0.2, 0.3), "pass4": [-0.1, -0.21, 0.005]},
             "steps": 20,
             "seconds": 123.4,
+            "this_start": {"steps": 20, "seconds": 123.4},
             "paths": {"export": "/runs/a/export"},
         }
     )
@@ -96,6 +97,12 @@ def test_the_summary_sets_the_trained_model_against_the_base() -> None:
     assert ["new", "-", "50.0%", "-"] in rows
     assert ["20", "steps", "in", "123", "s"] in rows and ["export:", "/runs/a/export"] in rows
     assert len({line.index(end) for line, end in zip(table.splitlines()[1:3], ("   [+", "   [-"), strict=True)}) == 1
+
+
+def test_the_summary_of_a_resumed_run_says_what_this_start_did() -> None:
+    both = {"steps": 20, "seconds": 500.0, "this_start": {"steps": 8, "seconds": 180.0}}
+    table = summary_table({"base": {}, "trained": {}, "gains": {}, "paths": {}, **both})
+    assert table.splitlines()[-1] == "20 steps in 500 s, of them 8 in 180 s since this start"
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
@@ -146,6 +153,28 @@ def test_a_rewind_to_before_the_evaluation_of_a_step_drops_it(tmp_path: Path) ->
     folder.append("metrics", rows)
     folder.rewind(2, evaluated=False)
     assert folder.read("metrics") == rows[:2]
+
+
+def test_a_start_at_step_0_keeps_the_records_of_the_start_before_it(tmp_path: Path) -> None:
+    """Twice: whatever a run writes from its beginning is moved as it is, and nothing else."""
+    folder = RunFolder(tmp_path)
+    for start in (1, 2):
+        for name in ("metrics", "rollouts", "reward_failures"):
+            folder.append(name, [{"step": 1, "start": start}])
+        folder.write_summary({"start": start})
+        for name in ("export", "tensorboard", "checkpoints"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / "export" / "model.safetensors").write_bytes(bytes([start]))
+        folder.write_config("actor.name: x\n")
+        assert folder.set_aside() == [tmp_path / f"before_{start}"]
+        kept = RunFolder(tmp_path / f"before_{start}")
+        for name in ("metrics", "rollouts", "reward_failures"):
+            assert kept.read(name) == [{"step": 1, "start": start}] and folder.read(name) == []
+        assert kept.summary() == {"start": start}
+        assert (kept.path / "export" / "model.safetensors").read_bytes() == bytes([start])
+        assert (kept.path / "tensorboard").is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["before_1", "before_2", "checkpoints", "config.yaml"]
+    assert folder.set_aside() == []
 
 
 def test_what_a_killed_rewind_left_behind_does_no_harm(tmp_path: Path) -> None:
