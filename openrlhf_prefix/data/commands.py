@@ -57,6 +57,7 @@ def parser() -> Parser:
 
     for verb in (check, draw):
         verb.add_argument("--model", help="HF folder or hub name: lengths in its tokens, chat template included")
+        verb.add_argument("--trust_remote_code", action="store_true", help="run the Python code that the model brings")
         verb.add_argument("--no_chat_template", action="store_true", help="a run without data.apply_chat_template")
         verb.add_argument("--input_template", help="data.input_template of the run, in place of the chat template")
         verb.add_argument("--split", default="train", help="of a `datasets` folder or hub name")
@@ -127,7 +128,8 @@ def _stats(options: argparse.Namespace) -> None:
 def _prompts(options: argparse.Namespace) -> Prompts:
     """How a run with these options makes its prompts."""
     check_template(options.input_template)
-    tokenizer, bare = _tokenizer(options.model), options.no_chat_template or options.input_template is not None
+    tokenizer = _tokenizer(options.model, options.trust_remote_code)
+    bare = options.no_chat_template or options.input_template is not None
     chat = tokenizer is not None and bool(tokenizer.chat_template) and not bare
     return Prompts(tokenizer, chat, options.input_template)
 
@@ -136,14 +138,14 @@ def _columns(options: argparse.Namespace) -> Columns:
     return Columns(options.input_key, options.label_key, options.demonstrations_key)
 
 
-def _tokenizer(name: str | None) -> Any:
+def _tokenizer(name: str | None, code: bool) -> Any:
     if name is None:
         return None
     hub.prepare_model(name)
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=code)
     except (OSError, ValueError, TypeError) as error:
         said = " ".join(str(error).split())[:200]
         raise hub.refusal(f"{name} has no tokenizer that can be loaded: {said}") from None

@@ -108,7 +108,7 @@ def _config(name: str, config_file: str | None) -> Any:
     if name in KNOWN:
         return AutoConfig.for_model(**KNOWN[name])
     try:
-        return AutoConfig.from_pretrained(name)
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)  # else transformers asks on the terminal
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{name} has no config here ({reason}): give its config.json as --model_config") from None

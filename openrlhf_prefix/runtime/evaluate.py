@@ -65,6 +65,7 @@ def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokeniz
         gpu_memory_utilization=options.gpu_memory_utilization,
         disable_log_stats=True,
         use_tqdm_on_load=False,
+        trust_remote_code=options.trust_remote_code,
         **chosen.engine_options(),
     )
     slots = [(problem, slot) for problem in problems for slot in range(options.samples)]
@@ -106,6 +107,7 @@ def parser() -> Parser:
     parser.add_argument("--input_key", default="prompt", help="column of the problems")
     parser.add_argument("--label_key", default="answer", help="column of the answers")
     parser.add_argument("--fallback", choices=list(FALLBACKS), default="none", help="answer of a text without a box")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run the Python code that the model brings")
     parser.add_argument("--no_chat_template", action="store_true", help="send the prompt as it is")
     parser.add_argument("--input_template", help="data.input_template of the run, in place of the chat template")
     return parser
@@ -129,7 +131,7 @@ def _flags(options: argparse.Namespace) -> SimpleNamespace:
     return nested(
         {
             "actor.model_name_or_path": options.model,
-            "model.trust_remote_code": False,
+            "model.trust_remote_code": options.trust_remote_code,
             "model.max_position_embeddings": None,
             "reward.model_name_or_path": None,
             "data.input_key": options.input_key,

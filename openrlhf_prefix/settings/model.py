@@ -14,16 +14,32 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json",
 WEIGHT_FILES = ("*.safetensors", "*.bin")
 
 
+def read_config(args: SimpleNamespace) -> Any:
+    """The model's config, by its own code where the flags trust it; raises what transformers raises."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(args.actor.model_name_or_path, trust_remote_code=args.model.trust_remote_code)
+
+
+def read_tokenizer(args: SimpleNamespace) -> Any:
+    """The same for the tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        args.actor.model_name_or_path,
+        use_fast=not args.data.disable_fast_tokenizer,
+        trust_remote_code=args.model.trust_remote_code,
+    )
+
+
 def load_tokenizer(args: SimpleNamespace) -> Any:
     """The model's tokenizer, after a look at its config. Raises UserError."""
     name = args.actor.model_name_or_path
     refuse_checkpoint_as_model(name)
     hub.prepare_model(name)
-    from transformers import AutoConfig, AutoTokenizer
-
     check_remote_code(args)
     try:
-        model_config = AutoConfig.from_pretrained(name, trust_remote_code=args.model.trust_remote_code)
+        model_config = read_config(args)
     except (OSError, ValueError) as error:
         raise hub.refusal(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
     own = getattr(model_config, "max_position_embeddings", None)
@@ -36,11 +52,7 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
     if Path(name).is_dir() and not any((Path(name) / file).exists() for file in TOKENIZER_FILES):
         raise UserError(f"{name} has no tokenizer: save one into that folder (none of {', '.join(TOKENIZER_FILES)})")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            name,
-            use_fast=not args.data.disable_fast_tokenizer,
-            trust_remote_code=args.model.trust_remote_code,
-        )
+        tokenizer = read_tokenizer(args)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{name} has no tokenizer: save one into that folder ({_first_line(error)})") from None
     if not tokenizer("a1", add_special_tokens=False)["input_ids"]:
@@ -68,21 +80,26 @@ def check_remote_code(args: SimpleNamespace) -> None:
 
     OpenRLHF and vLLM load every model with trust_remote_code=True, which matters only for a model with an `auto_map`.
     """
-    from transformers import PretrainedConfig
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config
-
     if args.model.trust_remote_code:
         return
     for name in (args.actor.model_name_or_path, *filter(None, (args.reward.model_name_or_path or "").split(","))):
-        try:
-            found = [PretrainedConfig.get_config_dict(name)[0], get_tokenizer_config(name)]
-        except (OSError, ValueError) as error:
-            raise hub.refusal(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
-        if any("auto_map" in content for content in found):
-            raise UserError(
-                f"{name} brings Python code of its own (auto_map in its config): read it, then give "
-                "--model.trust_remote_code to run it"
-            )
+        refuse_code(name)
+
+
+def refuse_code(name: str) -> None:
+    """Raises UserError for a model whose config or tokenizer names Python code of its own."""
+    from transformers import PretrainedConfig
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    try:
+        found = [PretrainedConfig.get_config_dict(name)[0], get_tokenizer_config(name)]
+    except (OSError, ValueError) as error:
+        raise hub.refusal(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
+    if any("auto_map" in content for content in found):
+        raise UserError(
+            f"{name} brings Python code of its own (auto_map in its config): read it, and to run it give "
+            "--model.trust_remote_code to a training, --trust_remote_code to the other verbs"
+        )
 
 
 def stop_ids(args: SimpleNamespace, tokenizer: Any) -> list[int]:

@@ -22,9 +22,11 @@ from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.runtime.learner import pickles
 from openrlhf_prefix.runtime.learner.checkpoints import folder_of
 from openrlhf_prefix.settings.config import SECRETS
+from openrlhf_prefix.settings.model import read_config
 from openrlhf_prefix.settings.resolve import Resolved
 
 SAMPLE = 1 << 20  # bytes read of a weight file at its start, middle and end: base weights are not read in full
+HASHED = ("*.safetensors", "*.bin", "*.py")
 VOLATILE = ("_name_or_path", "transformers_version")
 
 
@@ -69,7 +71,7 @@ def facts(resolved: Resolved, tokenizer: Any, problems: Sequence[Problem]) -> di
         "dataset": identity.dataset_fingerprint(problems),
         "problems": len(problems),
         "tokenizer": tokenizer_hash(tokenizer),
-        "model": model_hash(args.actor.model_name_or_path),
+        "model": model_hash(args),
         "ranks": args.actor.num_nodes * args.actor.num_gpus_per_node,
         "zero_stage": args.ds.zero_stage,
     }
@@ -103,20 +105,18 @@ def tokenizer_hash(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def model_hash(name: str) -> str:
-    """Depends on the model's config and on its weight files: size, and 1 MiB at start, middle and end of each.
+def model_hash(args: SimpleNamespace) -> str:
+    """Depends on the model's config, and on its weights and code: size, and 1 MiB at start, middle and end of each.
 
     Of a hub model the commit stands for the files.
     """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(name)
+    name, config = args.actor.model_name_or_path, read_config(args)
     settings = {key: value for key, value in config.to_dict().items() if key not in VOLATILE}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     if not Path(name).is_dir():
         digest.update(f"{name}@{getattr(config, '_commit_hash', None)}".encode())
         return digest.hexdigest()
-    for path in sorted([*Path(name).glob("*.safetensors"), *Path(name).glob("*.bin")]):
+    for path in sorted(path for pattern in HASHED for path in Path(name).glob(pattern)):
         size = path.stat().st_size
         digest.update(f"{path.name} {size}".encode())
         with path.open("rb") as file:

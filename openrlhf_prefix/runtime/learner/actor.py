@@ -70,7 +70,7 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         state = export.gather(engine, self.strategy.args)
         if dist.get_rank() == 0:
             with export.temporary_companions(engine.module.config, self.strategy.args) as companions:
-                export.write(state, companions, out)
+                export.write(state, companions, out, self.strategy.args.model.trust_remote_code)
         dist.barrier()
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ from peft import LoraConfig, TaskType
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.kinds import is_checkpoint, refuse_export_as_checkpoint
@@ -35,7 +35,7 @@ from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.runtime.learner import lora, pickles
 from openrlhf_prefix.runtime.learner.checkpoints import COMPANIONS
-from openrlhf_prefix.settings.model import stop_ids
+from openrlhf_prefix.settings.model import read_config, read_tokenizer, refuse_code, stop_ids
 
 NAMES = "tensors.json"  # tensor names of the model that training started from; null where it does not tell them
 SHARD = "5GB"
@@ -51,11 +51,11 @@ def write_companions(folder: Path, config: Any, args: SimpleNamespace) -> None:
     """
     folder.mkdir()
     name = args.actor.model_name_or_path
-    source, exported = AutoConfig.from_pretrained(name), copy.deepcopy(config)
+    source, exported = read_config(args), copy.deepcopy(config)
     exported.use_cache, exported.pad_token_id = source.use_cache, source.pad_token_id
     exported.dtype = str(DTYPES[args.ds.param_dtype]).removeprefix("torch.")
     exported.save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(name, use_fast=not args.data.disable_fast_tokenizer)
+    tokenizer = read_tokenizer(args)
     tokenizer.save_pretrained(folder)
     try:
         generation = GenerationConfig.from_pretrained(name)
@@ -64,6 +64,9 @@ def write_companions(folder: Path, config: Any, args: SimpleNamespace) -> None:
     ends = stop_ids(args, tokenizer)
     generation.eos_token_id = ends if len(ends) > 1 else ends[0]
     generation.save_pretrained(folder)
+    if args.model.trust_remote_code:
+        for path in sorted(_folder(name).glob("*.py")):
+            shutil.copy(path, folder)
     (folder / NAMES).write_text(json.dumps(tensor_names(name)), encoding="utf-8")
 
 
@@ -85,13 +88,18 @@ def gather(engine: Any, args: SimpleNamespace) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu() for name, tensor in engine.module.state_dict().items()}
 
 
-def tensor_names(model: str) -> list[str] | None:
-    """Sorted names of all tensors in the files of a model folder, or of a hub model that is in the cache."""
-    folder = Path(model)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
+def _folder(model: str) -> Path:
+    """Of a model, or of a hub model that is in the cache."""
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
 
-        folder = Path(snapshot_download(model, local_files_only=True))
+    return Path(snapshot_download(model, local_files_only=True))
+
+
+def tensor_names(model: str) -> list[str] | None:
+    """Sorted names of all tensors in the files of a model."""
+    folder = _folder(model)
     for index in sorted(folder.glob("*.index.json")):
         return sorted(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
     return sorted(_header(folder)) or None
@@ -105,20 +113,22 @@ def _header(folder: Path) -> set[str]:
     return names
 
 
-def write(state: Mapping[str, torch.Tensor], companions: Path, out: Path) -> None:
+def write(state: Mapping[str, torch.Tensor], companions: Path, out: Path, code: bool) -> None:
     """Writes the folder `out`, or nothing: everything goes to a temporary name first.
 
     Args:
         state: tensors by the names of transformers' model class, on the CPU; tied ones once or twice.
         companions: folder of write_companions().
         out: is replaced where it exists.
+        code: the companions' own Python code may run.
 
     Raises:
         RuntimeError: the tensor names would not be those of the source model.
     """
     with _whole(out) as partial:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(companions))
+            config = AutoConfig.from_pretrained(companions, trust_remote_code=code)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=code)
         names = json.loads((companions / NAMES).read_text(encoding="utf-8"))
         model.save_pretrained(partial, state_dict=untied(dict(state), model, names), max_shard_size=SHARD)
         for entry in companions.iterdir():
@@ -197,21 +207,24 @@ def from_checkpoint(checkpoint: Path, facts: Mapping[str, Any]) -> dict[str, tor
     return state
 
 
-def export(source: Path, out: Path, adapter: bool = False) -> Path:
+def export(source: Path, out: Path, adapter: bool = False, code: bool = False) -> Path:
     """Makes an export of a checkpoint; returns the checkpoint that was taken.
 
     Args:
         source: a checkpoint, a folder of them, or a run folder; of several the newest complete one is taken.
         adapter: what LoRA trained, by itself; else it is merged.
+        code: the model's own Python code may run, whatever the checkpoint says of it.
 
     Raises:
-        UserError: there is no complete checkpoint, it has no adapter, or `out` exists.
+        UserError: there is no complete checkpoint, it has no adapter, its model needs code, or `out` exists.
     """
     refuse_export_as_checkpoint(source)
     if out.exists():
         raise UserError(f"{out} exists already: give a folder that does not")
     checkpoint, facts = find(source)
     flags = facts["flags"]
+    if not (code or adapter):
+        refuse_code(str(checkpoint / COMPANIONS))
     if adapter and not flags["ds.lora.rank"]:
         raise UserError(f"{checkpoint} was not trained with LoRA (ds.lora.rank is 0): leave --adapter out")
     if flags["train.enable_ema"]:
@@ -224,7 +237,7 @@ def export(source: Path, out: Path, adapter: bool = False) -> Path:
         write_adapter(state, flags, out)
     else:
         merged = lora.merge(state, flags["ds.lora.alpha"] / flags["ds.lora.rank"]) if flags["ds.lora.rank"] else state
-        write(merged, checkpoint / COMPANIONS, out)
+        write(merged, checkpoint / COMPANIONS, out, code)
     return checkpoint
 
 

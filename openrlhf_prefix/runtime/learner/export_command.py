@@ -13,6 +13,7 @@ def parser() -> Parser:
     parser.add_argument("source", metavar="CHECKPOINT", help="a checkpoint, or a run folder: its newest complete one")
     parser.add_argument("out", metavar="OUT", type=Path, help="a new folder")
     parser.add_argument("--adapter", action="store_true", help="what LoRA trained, by itself; else it is merged")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run the Python code that the model brings")
     return parser
 
 
@@ -30,4 +31,4 @@ def main(argv: Sequence[str]) -> None:
     from openrlhf_prefix.runtime.learner.export import export
 
     disable_progress_bar()
-    print(f"exported {export(source, out, options.adapter)} to {out}")
+    print(f"exported {export(source, out, options.adapter, options.trust_remote_code)} to {out}")
