@@ -7,6 +7,7 @@ import atexit
 import logging
 import os
 import platform
+import signal
 import subprocess
 import sys
 import warnings
@@ -16,7 +17,7 @@ from pathlib import Path
 import openrlhf_prefix
 from openrlhf_prefix import pins
 from openrlhf_prefix.arguments import PROGRAM
-from openrlhf_prefix.errors import PAUSED, RunPaused, RunStopped, UserError
+from openrlhf_prefix.errors import INTERRUPTED, RunStopped, UserError
 from openrlhf_prefix.verbs import VERBS
 
 # Of the pinned stack, about itself: nothing that a user of it could mend.
@@ -97,7 +98,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Ray wraps what was raised in an actor, and puts its traceback into the message.
         reason = getattr(stopped, "cause", stopped)
         print(f"{PROGRAM}: stopped: {reason.args[0]}", file=sys.stderr)
-        sys.exit(PAUSED if isinstance(stopped, RunPaused) else 1)
+        sys.exit(stopped.code)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))  # while Python and Ray clean up
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -161,3 +161,46 @@ def test_sigterm_saves_the_last_finished_step(embedded, tmp_path):
 def test_a_resume_needs_to_know_where(embedded):
     refused = run("train", "--config", "configs/quickstart.yaml", "--ckpt.load_enable")
     assert refused.returncode == 2 and "give the --run.dir" in refused.stdout
+
+
+def ctrl_c(process: subprocess.Popen, times: int = 1) -> tuple[str, float]:
+    """As a terminal sends it, to the whole process group. What the command printed, and the seconds until its end."""
+    pressed = time.time()
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(1.0)
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130, output.decode()
+    assert "Traceback" not in output.decode() and "Error" not in output.decode(), output.decode()
+    return output.decode(), time.time() - pressed
+
+
+def test_ctrl_c_saves_the_last_finished_step(embedded, tmp_path):
+    folder = tmp_path / "run"
+    started = start(quickstart(folder, "--run.eval_at_start", "false", "--ckpt.save_steps", -1))
+    wait_for(folder / "rollouts.jsonl", started)
+    output, _ = ctrl_c(started)
+    last = max(row["step"] for row in RunFolder(folder).read("metrics"))
+    assert (folder / CHECKPOINTS / f"global_step{last}" / "manifest.json").exists()
+    assert output.splitlines()[-1] == f"openrlhf-prefix: stopped: Ctrl-C arrived; step {last} is saved"
+
+
+@pytest.mark.parametrize("there", ["", "config.yaml"])
+def test_ctrl_c_ends_a_start_in_a_line(embedded, tmp_path, there):
+    """While the command line is read, and while Ray, engines and trainers start."""
+    started = start(quickstart(tmp_path / "run"))
+    wait_for(tmp_path / "run" / there if there else Path(f"/proc/{started.pid}"), started)
+    time.sleep(8.0 if there else 3.0)
+    output, seconds = ctrl_c(started)
+    assert output.splitlines()[-1].startswith("openrlhf-prefix: ") and seconds < 60
+
+
+@pytest.mark.long
+def test_a_second_ctrl_c_ends_at_once_and_leaves_nothing_behind(embedded, tmp_path):
+    started = start(quickstart(tmp_path / "run", "--run.eval_at_start", "false"))
+    wait_for(tmp_path / "run" / "rollouts.jsonl", started)
+    below = psutil.Process(started.pid).children(recursive=True)
+    output, seconds = ctrl_c(started, times=2)
+    assert seconds < 20 and "ended at once" in output
+    _, alive = psutil.wait_procs(below, timeout=END_SECONDS)
+    assert not alive

@@ -1,28 +1,22 @@
-"""A run that is told to stop saves first: on SIGTERM, and before the time limit of its job.
+"""A run that is told to stop saves first: on SIGTERM, on Ctrl-C, and before the time limit of its job.
 
-    driver       SIGTERM -> the board
+    driver       signal -> the board, see driver/signals.py
     controller   looks at the board and at the clock after every step, and while it waits for rollouts
 
 During a rollout the weights are those of the last finished step, so that a checkpoint of it can be written at once;
 an optimizer step that has begun is finished first.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from types import SimpleNamespace
-from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
 
 from openrlhf_prefix.checkpoint.timing import must_stop
-from openrlhf_prefix.errors import RunPaused
+from openrlhf_prefix.errors import RunInterrupted, RunPaused
 from openrlhf_prefix.runtime.context import RunContext
 
-SIGTERM = "SIGTERM"
+SIGTERM, CTRL_C = "SIGTERM", "Ctrl-C"
 
 
 class Stopping:
@@ -41,7 +35,7 @@ class Stopping:
     def check(self) -> None:
         """Raises RunPaused when the run has been told to stop or its time is up."""
         if reason := ray.get(self.board.stop_reason.remote()):
-            raise RunPaused(f"{reason} arrived")
+            raise (RunInterrupted if reason == CTRL_C else RunPaused)(f"{reason} arrived")
         self._check_clock(0.0)
 
     def step_done(self) -> None:
@@ -57,26 +51,3 @@ class Stopping:
         elapsed = time.time() - self.started
         if must_stop(elapsed, step, self.limit, self.before):
             raise RunPaused(f"{elapsed:.0f} s of --ckpt.time_limit {self.limit:.0f} are over")
-
-
-@contextmanager
-def sigterm_to(board: Any) -> Iterator[None]:
-    """While the block runs, a SIGTERM to the driver is written on the board and nothing else happens."""
-    asked = threading.Event()
-
-    def forward() -> None:
-        asked.wait()
-        if not over:
-            with suppress(RayActorError):  # the signal went to all processes: nothing can be saved
-                ray.get(board.stop.remote(SIGTERM))
-
-    over = False
-    thread = threading.Thread(target=forward, daemon=True)
-    thread.start()
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    try:
-        yield
-    finally:
-        over = True
-        asked.set()
-        signal.signal(signal.SIGTERM, before)

@@ -112,9 +112,9 @@ def cluster(
 
     import ray
 
-    from openrlhf_prefix.runtime.controller.stopping import sigterm_to
     from openrlhf_prefix.runtime.driver.nodes import check_nodes, check_placement
     from openrlhf_prefix.runtime.driver.progress import Board, Display
+    from openrlhf_prefix.runtime.driver.signals import signals_to
 
     if "RAY_ADDRESS" in os.environ:
         print(check_nodes(args), flush=True)
@@ -123,7 +123,7 @@ def cluster(
     replace(context, problems=ray.put(problems), board=board).attach(args)
     print("starting engines and trainers ...", flush=True)
     try:
-        with Display(board), driver_prints(args), sigterm_to(board):
+        with Display(board), driver_prints(args), signals_to(board):
             yield board
     except ray.exceptions.RayActorError as death:
         raise RunStopped(died(args, str(getattr(death, "cause", death)))) from death

@@ -25,13 +25,16 @@ class Board:
     def __init__(self) -> None:
         self.lines: list[tuple[str, int, int]] = []
         self.reason: str | None = None
+        self.watched = False
         self.begins("start")
 
-    def stop(self, reason: str) -> None:
-        """Asks the controller to save and stop, see stopping.py."""
+    def stop(self, reason: str) -> bool:
+        """Asks the controller to save and stop, see stopping.py; returns whether it has ever looked for that."""
         self.reason = reason
+        return self.watched
 
     def stop_reason(self) -> str | None:
+        self.watched = True
         return self.reason
 
     def begins(self, phase: str) -> None:

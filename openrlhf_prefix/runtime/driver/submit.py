@@ -24,7 +24,7 @@ from typing import Any
 
 import openrlhf_prefix
 from openrlhf_prefix.arguments import Parser, parser_of
-from openrlhf_prefix.errors import Unreachable, UserError
+from openrlhf_prefix.errors import INTERRUPTED, Unreachable, UserError
 from openrlhf_prefix.settings import config
 from openrlhf_prefix.settings.resolve import resolve
 
@@ -68,10 +68,21 @@ def main(argv: Sequence[str]) -> None:
         pack(Path(folder), config.dump(resolved.flat))
         client, job = submit(os.environ[ADDRESS], Path(folder), passed_on(os.environ))
     print(f"job {job}: {resolved.args.run.dir}", flush=True)
-    for number in (signal.SIGTERM, signal.SIGINT):  # the job gets a SIGTERM, and STOP_SECONDS to save
-        signal.signal(number, lambda *_: client.stop_job(job))
+    stop_on_signals(client, job)
     asyncio.run(follow(client, job))
     sys.exit(exit_code(client.get_job_info(job)))
+
+
+def stop_on_signals(client: Any, job: str) -> None:
+    """SIGTERM and Ctrl-C send the job a SIGTERM, and it has STOP_SECONDS to save; a second Ctrl-C waits no longer."""
+
+    def stop(number: int, frame: Any) -> None:
+        if number == signal.SIGINT:
+            signal.signal(number, lambda *_: os._exit(INTERRUPTED))
+        client.stop_job(job)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
 
 
 def pack(folder: Path, flags: str) -> None:
