@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openrlhf_prefix.data.messages import Messages, images_of, read_messages
+from openrlhf_prefix.reward.gold import gold_text
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,11 @@ def _answer(number: int, row: dict[str, Any], column: str, bad: list[str]) -> st
         if isinstance(answer, list) and len(answer) > 1:
             what = f"{len(answer)} answers"
         bad.append(f"row {number}: the answer must be text or a number, not {what}")
+    else:
+        try:
+            return gold_text(answer)
+        except ValueError as fault:
+            bad.append(f"row {number}: the answer must be {fault}")
     return str(answer)
 
 

@@ -8,8 +8,7 @@ earlier box nor a fallback is taken for it.
 import re
 from collections.abc import Callable
 
-_OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped character is consumed whole: \{ is no brace
+from openrlhf_prefix.reward.boxes import OPEN_BOX, boxed_answer
 
 MAX_CHARACTERS = 1000
 MAX_DEPTH = 50
@@ -31,19 +30,8 @@ _TAIL = 10_000  # characters: nobody's final answer is further from the end
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""Content of the last \boxed{...} or \fbox{...}; None without one, or when it never closes. Linear time."""
-    text = text.rpartition("</think>")[2]
-    start = None
-    for box in _OPEN_BOX.finditer(text):
-        start = box.end()
-    if start is None:
-        return None
-    depth = 1
-    for brace in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
-        if depth == 0:
-            return text[start : brace.start()]
-    return None
+    r"""Content of the last \boxed{...} or \fbox{...} after the thinking, and of those listed with it (boxes.py)."""
+    return boxed_answer(text.rpartition("</think>")[2])
 
 
 def extract_answer(text: str, fallback: str = "none") -> str | None:
@@ -53,7 +41,7 @@ def extract_answer(text: str, fallback: str = "none") -> str | None:
     """
     boxed = extract_boxed(text)
     after = text.rpartition("</think>")[2]
-    if boxed is not None or _OPEN_BOX.search(after) or "<think>" in after:
+    if boxed is not None or OPEN_BOX.search(after) or "<think>" in after:
         return boxed
     return FALLBACKS[fallback](after[-_TAIL:])
 

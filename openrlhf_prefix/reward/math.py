@@ -2,9 +2,9 @@ r"""Score of a response: 1 when its boxed answer equals the gold answer as mathe
 
     score_one(r"... so it is \boxed{\frac{1}{2}}.", "0.5") == Score(1.0, "equal")
 
-    equal, different   verdict of fast.py on plain numbers and words, of math-verify on all else
+    equal, different   verdict of equality/ here on what is rational, in a worker on all else
     no_answer          no closed, non-empty box after the thinking, and no fallback found anything
-    unparseable        it or the gold is past the limits of answer.py, or math-verify cannot read it
+    unparseable        it or the gold is past the limits of answer.py, or nobody can read it
     timeout, crash, memory   the worker was late, died, or hit its memory limit
 
 Everything but "equal" is worth 0. Log counts(): many a "timeout" is a machine too small, not a model too weak.
@@ -19,8 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
-from openrlhf_prefix.reward import fast, units
 from openrlhf_prefix.reward.answer import FALLBACKS, extract_answer, extract_boxed, too_complex
+from openrlhf_prefix.reward.equality.exact import ExactOracle, Undecided
+from openrlhf_prefix.reward.equality.verdict import decide
+from openrlhf_prefix.reward.grammar.tokens import Unreadable
 from openrlhf_prefix.reward.pool import WorkerLost, WorkerPool
 
 ADVICE = (
@@ -29,6 +31,7 @@ ADVICE = (
 )
 
 
+_EXACT = ExactOracle()
 REASONS = ("equal", "different", "no_answer", "unparseable", "timeout", "crash", "memory")
 
 
@@ -122,9 +125,11 @@ class MathVerifier:
             return Score(1.0, "equal")
         if too_complex(answer) or too_complex(gold):
             return Score(0.0, "unparseable")
-        aligned = units.align(gold, answer)
-        equal = fast.compare(*aligned) if aligned else False
-        return aligned if equal is None else Score(float(equal), "equal" if equal else "different")
+        try:
+            equal = decide(gold, answer, _EXACT)
+        except (Unreadable, Undecided):
+            return gold, answer
+        return Score(float(equal), "equal" if equal else "different")
 
     def _ask(self, pair: tuple[str, str]) -> Score:
         try:

@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 Judge = Callable[[str, str], str]  # (gold, answer) -> reason
@@ -23,39 +24,42 @@ FULL = 0.9  # share of the memory limit from which a worker counts as full
 
 
 def load_judge() -> Judge:
-    """Import math-verify (a second), fix its configuration and prove that it works before the first request."""
+    """Import mpmath, sympy and math-verify (a second), and prove that they work before the first request."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-    from openrlhf_prefix.reward.notation import imaginary, plain, solution_sets
+    from openrlhf_prefix.reward.equality.exact import Undecided
+    from openrlhf_prefix.reward.equality.numeric import NumericOracle
+    from openrlhf_prefix.reward.equality.verdict import decide, has_words
+    from openrlhf_prefix.reward.grammar.tokens import Unreadable
 
     config = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
+    oracle = NumericOracle()
 
-    def read(latex: str) -> list[Any]:
+    @lru_cache(maxsize=256)
+    def parsed(latex: str) -> list[Any]:
         # "first_match": the box as a whole or nothing, never a number picked out of a box that does not parse.
-        boxed = f"\\boxed{{{plain(latex)}}}"
-        found = parse(boxed, config, extraction_mode="first_match", parsing_timeout=None, raise_on_error=True)
-        return sorted(found, key=lambda item: not isinstance(item, str))  # equal strings settle it without sympy
+        boxed = f"\\boxed{{{latex}}}"
+        return parse(boxed, config, extraction_mode="first_match", parsing_timeout=None, raise_on_error=True)
 
-    def same(golds: list[Any], answers: list[Any]) -> bool:
-        # Not symmetric: the gold goes first. verify(5, "x = 5") holds, verify("x + 1 = 5", 5) does not.
-        return verify(golds, answers, timeout_seconds=None, raise_on_error=True)
+    def by_math_verify(gold: str, answer: str) -> str:
+        """For what our grammar does not know: integrals, limits, derivatives. Never where it would drop a word."""
+        if has_words(gold) or has_words(answer):
+            return "unparseable"
+        sides = [[item for item in parsed(text) if not isinstance(item, str)] for text in (gold, answer)]
+        if not all(sides):
+            return "unparseable"
+        equal = verify(*sides, float_rounding=15, numeric_precision=40, timeout_seconds=None, raise_on_error=True)
+        return "equal" if equal else "different"
 
     def judge(gold: str, answer: str) -> str:
-        golds, answers = read(gold), read(answer)
-        if same(golds, answers):
-            return "equal"
-        sides = imaginary(golds), imaginary(answers)
-        if any(a is not b for a, b in zip(golds + answers, sides[0] + sides[1], strict=True)) and same(*sides):
-            return "equal"
-        solutions = solution_sets(golds, answers)
-        if solutions and same(*solutions):
-            return "equal"
-        both_parsed = all(any(not isinstance(item, str) for item in side) for side in (golds, answers))
-        return "different" if both_parsed else "unparseable"
+        try:
+            return "equal" if decide(gold, answer, oracle) else "different"
+        except (Unreadable, Undecided):
+            return by_math_verify(gold, answer)
 
-    # It fails with e.g. the antlr4 runtime of another package. The first simplification also loads much of sympy,
-    # which would otherwise come off the time of the first request.
-    if judge("x+x", "2x") != "equal":
+    # It fails with e.g. the antlr4 runtime of another package; and the first use loads much of sympy, which would
+    # otherwise come off the time of the first request.
+    if by_math_verify("x+x", "2x") != "equal" or judge(r"\sqrt{8}", r"2\sqrt{2}") != "equal":
         raise RuntimeError("math-verify is installed but does not find x + x equal to 2x")
     return judge
 

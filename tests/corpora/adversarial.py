@@ -51,8 +51,8 @@ CHARACTERS = [
 ]
 UNICODE = [
     "四十二",
-    "٤٢",
-    "𝟜𝟚",
+    "٤١",
+    "𝟜𝟙",
     "ⅣⅡ",
     "½",
     "x²",
@@ -174,7 +174,7 @@ def batches() -> dict[str, list[str]]:
     }
     found = {name: [box(answer) for answer in make()] for name, make in boxed.items()}
     found["code"] = [box(text) for text in SHELL + PYTHON]
-    texts = [template.replace("?", c) for c in CHARACTERS for template in ("?", "4?2", "\\text{?}", "? " * 50)]
+    texts = [template.replace("?", c) for c in CHARACTERS for template in ("?", "4?1", "\\text{?}", "? " * 50)]
     found["characters"] = [box(text) for text in texts + UNICODE]
     found["boxes"] = boxes()
     return found

@@ -6,6 +6,7 @@ from typing import Any
 from openrlhf_prefix.data.messages import read_messages
 from openrlhf_prefix.data.rows import unwrap
 from openrlhf_prefix.reward.answer import extract_boxed
+from openrlhf_prefix.reward.gold import gold_text
 
 Reader = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
@@ -55,7 +56,10 @@ def answer(row: dict[str, Any], name: str) -> str:
         raise Fault(f"has {_kind(found)} in column {name!r}, which must be text or a number")
     if found is None or not str(found).strip():
         raise Fault(f"has nothing in column {name!r}")
-    return str(found)
+    try:
+        return gold_text(found)
+    except ValueError:
+        raise Fault(f"has {found} in column {name!r}, which must be text or a finite number") from None
 
 
 def chat(row: dict[str, Any], name: str) -> list[dict[str, str]]:

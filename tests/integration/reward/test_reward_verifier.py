@@ -1,5 +1,6 @@
 """The verifier with its real worker processes: verdicts of math-verify, and what hostile answers may cost."""
 
+import json
 import os
 import re
 import signal
@@ -17,8 +18,8 @@ from openrlhf_prefix.reward.pool import WorkerLost, WorkerPool
 from openrlhf_prefix.reward.worker import reply_to
 
 EQUAL, DIFFERENT = Score(1.0, "equal"), Score(0.0, "different")
-# none of them is a literal tower or factorial, which would be refused unread
-NEVER_ENDS = [r"7^{(10^9)}", r"(10^7)!", r"\sum_{k=1}^{10^9} k^k"]
+# sums and products of too many terms for us, which math-verify tries to work out
+NEVER_ENDS = [r"\sum_{k=1}^{10^9} k^k", r"\prod_{k=1}^{10^9} k^k", r"\sum_{k=1}^{10^9} k^{k+1}"]
 
 
 def box(answer: str) -> str:
@@ -154,7 +155,7 @@ def test_a_verdict_is_remembered_and_a_timeout_is_not() -> None:
     with MathVerifier(workers=1, timeout=0.5) as quick:
         assert [quick.score_one(*surd(3)) for _ in range(3)] == [EQUAL] * 3
         assert quick._cached_judge.cache_info().hits == 2
-        assert [quick.score_one(box("(10^8)!"), "3/4").reason for _ in range(2)] == ["timeout"] * 2
+        assert [quick.score_one(box(NEVER_ENDS[1]), "3/4").reason for _ in range(2)] == ["timeout"] * 2
         assert quick._cached_judge.cache_info().currsize == 1
 
 
@@ -188,7 +189,7 @@ def test_the_clock_of_a_request_does_not_run_while_it_queues_or_while_its_worker
     """Limit 0.8 s, one worker: its start takes longer than that, and the last of the four waits for three bombs."""
     with MathVerifier(workers=1, timeout=0.8) as quick:
         golds = ["42", "42", "42", surd(2)[1]]
-        scores = quick.score([box("(10^7)!"), box("(10^8)!"), box("(10^9)!"), surd(2)[0]], golds)
+        scores = quick.score([*map(box, NEVER_ENDS), surd(2)[0]], golds)
     assert [score.reason for score in scores] == ["timeout"] * 3 + ["equal"]
 
 
@@ -199,7 +200,7 @@ def test_a_memory_bomb_is_stopped_at_the_limit_and_named() -> None:
         pid = small._pool._idle[-1].process.pid
         with open(f"/proc/{pid}/limits") as limits:
             assert re.search(rf"Max address space +{96 * 2**20} ", limits.read())
-        assert small.score_one(box("(x+y+z+w)^{200}"), "42") == Score(0.0, "memory")
+        assert small.score_one(box(r"\int (x+y+z+w)^{200} dx"), "42") == Score(0.0, "memory")
         assert pid not in small._pool.pids()  # it swallowed the error and kept the heap: it is replaced
         assert small.score_one(*surd(3)) == EQUAL
 
@@ -214,7 +215,7 @@ def test_a_worker_says_memory_for_a_memory_error_and_unparseable_for_any_other()
 
 def test_a_worker_killed_in_the_middle_is_a_crash_and_is_replaced(verifier: MathVerifier) -> None:
     with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(verifier.score_one, box("(10^8)!"), "42")
+        future = thread.submit(verifier.score_one, box(NEVER_ENDS[1]), "42")
         pid = wait_until_busy(verifier)
         os.kill(pid, signal.SIGKILL)
         assert future.result(timeout=5) == Score(0.0, "crash")
@@ -296,7 +297,7 @@ def test_close_ends_every_worker_and_the_request_in_flight() -> None:
     closing = MathVerifier(workers=1, timeout=60.0)
     assert closing.score_one(*surd(2)) == EQUAL
     with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(closing.score_one, box("(10^8)!"), "42")
+        future = thread.submit(closing.score_one, box(NEVER_ENDS[1]), "42")
         time.sleep(0.5)
         assert not future.done()
         pids = closing._pool.pids()
@@ -308,7 +309,7 @@ def test_close_ends_every_worker_and_the_request_in_flight() -> None:
 def test_a_worker_whose_parent_is_gone_does_not_burn_a_processor_for_ever() -> None:
     """Nobody reads the clock here, as after a kill -9 of the parent: the worker's own alarm ends it after 1 s."""
     command = [sys.executable, "-m", "openrlhf_prefix.reward.worker", "--memory-mb", "2048", "--orphan-seconds", "1"]
-    request = b'{"gold": "42", "answer": "(10^8)!"}\n'
+    request = json.dumps({"gold": "42", "answer": NEVER_ENDS[1]}).encode() + b"\n"
     assert subprocess.run(command, input=request, capture_output=True, timeout=30).returncode == -signal.SIGALRM
 
 

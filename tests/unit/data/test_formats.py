@@ -184,6 +184,7 @@ def text_faults(column: str) -> list[tuple[dict, str]]:
 def gold_faults(column: str) -> list[tuple[dict, str]]:
     """Ways in which a column with the answer is broken."""
     return [
+        ({column: float("nan")}, f"has nan in column '{column}', which must be text or a finite number"),
         ({column: []}, f"has 0 answers in column '{column}', which must have one"),
         ({column: ["3", "4"]}, f"has 2 answers in column '{column}', which must have one"),
         ({column: '["3", "4"]'}, f"has 2 answers in column '{column}', which must have one"),

@@ -112,6 +112,17 @@ def test_good_rows_become_ids_with_names_and_answers(tmp_path: Path) -> None:
     assert first.prompt_ids.dtype == first.demonstrations[0].dtype == "int32"
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [("0.00001", "0.00001"), ("1e-5", "0.00001"), ("1e16", "10000000000000000"), ("288.0", "288"), ("-0.50", "-0.5")],
+)
+def test_a_number_in_a_file_keeps_its_value_as_text(tmp_path: Path, number: str, text: str) -> None:
+    """Python's own text of 0.00001 is 1e-05, which a formula reads as 1 e - 5."""
+    path = tmp_path / "set.jsonl"
+    path.write_text(f'{{"prompt": "why", "answer": {number}}}\n')
+    assert load_problems(str(path), flags(), LetterTokenizer(), BUDGET, "train")[0].answer == text
+
+
 def test_demonstrations_stay_with_their_rows_where_some_rows_have_none(tmp_path: Path) -> None:
     groups = [[], ["xy", "zw"], None, ["pq"]]
     problems = load(tmp_path, *(good(demonstrations=group) for group in groups))
@@ -289,6 +300,8 @@ def test_a_broken_array_is_refused_with_the_name_of_the_file(tmp_path: Path) -> 
         ({"prompt": ""}, "row 2 has no prompt"),
         ({"answer": None}, "row 2 has no answer (column 'answer'; --data.label_key names another)"),
         ({"answer": " "}, "row 2 has no answer"),
+        ({"answer": float("nan")}, "row 2: the answer must be a finite number, not nan"),
+        ({"answer": float("-inf")}, "row 2: the answer must be a finite number, not -inf"),
         ({"demonstrations": ["xyz", "x"]}, "row 2: demonstration 1 has 1 tokens; a prefix needs 2 or more"),
         ({"demonstrations": ["ab"]}, "row 2: demonstration 0 has 1 tokens"),  # two letters, one token
         ({"demonstrations": [""]}, "row 2: demonstration 0 is empty: give a worked demonstration or none"),

@@ -1,44 +1,56 @@
-"""Units: split off where they are known, converted where both sides have one."""
+"""Units: read from their words, composed, and converted where two answers have one."""
 
 from fractions import Fraction
 
 import pytest
 
-from openrlhf_prefix.reward.units import align, split
+from openrlhf_prefix.reward.equality.compare import Judge
+from openrlhf_prefix.reward.equality.exact import ExactOracle
+from openrlhf_prefix.reward.grammar.answers import read as read_answer
+from openrlhf_prefix.reward.grammar.units import Unit, read
 
 
 @pytest.mark.parametrize(
-    ("latex", "value", "unit"),
+    ("words", "dimensions", "factor"),
     [
-        (r"5\text{ cm}", "5", ("length^1", Fraction(1, 100))),
-        (r"5\,\mathrm{cm}^{2}", "5", ("length^2", Fraction(1, 10000))),
-        (r"5 \text{ square meters}", "5", ("length^2", Fraction(1))),
-        (r"100\pi\text{ feet}", r"100\pi", ("length^1", Fraction(381, 1250))),  # 0.3048 m
-        (r"60\text{ miles per hour}", "60", ("speed^1", Fraction(1397, 3125))),  # 1609.344 / 3600 m/s
-        (r"90^\circ", "90", ("angle^1", Fraction(1))),
-        (r"90^{\circ}", "90", ("angle^1", Fraction(1))),
-        (r"\$5.00", "5.00", ("money^1", Fraction(1))),
-        (r"8\text{ apples}", r"8\text{ apples}", None),
-        (r"9.8\text{ m/s}^2", r"9.8\text{ m/s}^2", None),  # not a square of m/s
-        ("5m", "5m", None),  # a variable
-        (r"\text{cm}", r"\text{cm}", None),
-        ("", "", None),
+        (["cm"], (("length", 1),), Fraction(1, 100)),
+        (["cm", "^2"], (("length", 2),), Fraction(1, 10_000)),
+        (["square", "feet"], (("length", 2),), Fraction(381, 1250) ** 2),  # 0.3048 m
+        (["km", "/", "h"], (("length", 1), ("time", -1)), Fraction(1000, 3600)),
+        (["miles", "per", "hour"], (("length", 1), ("time", -1)), Fraction(1_609_344, 1000) / 3600),
+        (["mph"], (("length", 1), ("time", -1)), Fraction(1_609_344, 1000) / 3600),
+        (["m", "/", "s", "^2"], (("length", 1), ("time", -2)), Fraction(1)),
+        (["mL"], (("length", 3),), Fraction(1, 10**6)),  # a volume is a length cubed
+        (["平方厘米"], (("length", 2),), Fraction(1, 10_000)),
+        (["cents"], (("dollar", 1),), Fraction(1, 100)),
     ],
 )
-def test_a_known_unit_at_the_end_is_split_off(latex: str, value: str, unit: tuple[str, Fraction] | None) -> None:
-    assert split(latex) == (value, unit)
+def test_a_unit_is_powers_of_dimensions_and_a_size(
+    words: list[str], dimensions: tuple[tuple[str, int], ...], factor: Fraction
+) -> None:
+    assert read(words) == Unit(dimensions, factor)
 
 
-def test_two_units_of_one_dimension_are_converted_to_the_same_one() -> None:
-    """3 h = 3 * 3600 s, 180 min = 180 * 60 s; cents are 1/100 of a dollar."""
-    assert align(r"3\text{ hours}", r"180\text{ min}") == (r"(3)\cdot\frac{3600}{1}", r"(180)\cdot\frac{60}{1}")
-    assert align(r"\$1", r"100\text{ cents}") == (r"(1)\cdot\frac{1}{1}", r"(100)\cdot\frac{1}{100}")
+@pytest.mark.parametrize("words", [["apples"], ["cm", "apples"], [], ["square"], ["^2"], ["left"]])
+def test_a_word_outside_of_the_table_is_no_unit(words: list[str]) -> None:
+    assert read(words) is None
 
 
-def test_one_unit_or_the_same_unit_is_dropped_and_two_dimensions_differ() -> None:
-    assert align(r"5\text{ cm}", "5") == ("5", "5")
-    assert align("5", r"5\text{ cm}") == ("5", "5")
-    assert align(r"5\text{ cm}", r"6\text{ centimeters}") == ("5", "6")
-    assert align(r"5\text{ cm}", r"5\text{ cm}^2") is None
-    assert align(r"5\text{ cm}", r"5\text{ hours}") is None
-    assert align("x", "y") == ("x", "y")
+@pytest.mark.parametrize(
+    ("gold", "answer", "equal"),
+    [
+        (r"3\text{ hours}", r"180\text{ min}", True),
+        (r"5\text{ cm}", "5", True),  # the question named the unit
+        ("5", r"5\text{ cm}", True),
+        (r"5\text{ cm}", r"5\text{ cm}^2", False),
+        (r"5\text{ cm}", r"5\text{ hours}", False),
+        (r"5\text{ cm}", r"6\text{ centimeters}", False),
+        (r"50 \mathrm{~km} / \mathrm{h}", r"\frac{125}{9} \text{ m/s}", True),  # 50 * 1000 / 3600
+        (r"\$1", r"100\text{ cents}", True),
+        ("8 apples", "8", True),
+        ("8 apples", "8 pears", False),
+        ("8 left", "8", False),  # says more than what was counted
+    ],
+)
+def test_two_units_are_converted_and_one_is_dropped(gold: str, answer: str, equal: bool) -> None:
+    assert Judge(ExactOracle()).answers(read_answer(gold), read_answer(answer)) is equal

@@ -1,0 +1,1 @@
+"""When two answers are equal: trees against trees, by what they are."""

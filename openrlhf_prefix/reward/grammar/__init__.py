@@ -1,0 +1,1 @@
+"""How answers are written: text to tokens to trees. Nothing here knows when two answers are equal."""
