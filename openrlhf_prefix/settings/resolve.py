@@ -13,7 +13,7 @@ from typing import Any
 
 from openrlhf_prefix.data.files import check_template
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.settings import checks, config, flags, plugins, renamed, upstream_cli, upstream_flags
+from openrlhf_prefix.settings import checks, config, flags, plugins, renamed, secrets, upstream_cli, upstream_flags
 
 CONTROL = ("config", "dry_run")
 # Defaults of ours for flags that are OpenRLHF's: the row contract of data/problems.py, the method's own setting
@@ -62,6 +62,7 @@ def resolve(argv: Sequence[str], files: bool = True) -> Resolved:
     flat, notes = _settled(explicit, control["config"])
     args = upstream_cli.check(flat)
     checks.check_flags(args)
+    secrets.refuse_spelt_out(args.reward.remote_url or [])
     if files:
         checks.check_files(args)
     kept = {name: value for name, value in flat.items() if name not in upstream_flags.IDLE}

@@ -1,11 +1,16 @@
-"""Two ranks and two engines; a running cluster; a submitted job; the other preset."""
+"""Two ranks and two engines; a running cluster; a submitted job; the other preset; secrets."""
 
+import json
 import math
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
+import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -30,17 +35,70 @@ def cluster(tmp_path_factory):
     start += ["--port", str(port), "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
     start += ["--dashboard-agent-listen-port", str(agent)]
     log = tmp_path_factory.mktemp("cluster") / "ray.log"
+    offline = {"WANDB_MODE": "offline", "WANDB_DIR": str(log.parent)}
     with log.open("w") as output:
-        head = subprocess.Popen(start, stdout=output, stderr=subprocess.STDOUT)
+        head = subprocess.Popen(start, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **offline})
     try:
         deadline = time.monotonic() + 120
         while not answers(port):
             assert head.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(1)
-        yield {"gcs": f"127.0.0.1:{port}", "jobs": f"http://127.0.0.1:{dashboard}"}
+        yield {"gcs": f"127.0.0.1:{port}", "jobs": f"http://127.0.0.1:{dashboard}", "wandb": log.parent}
     finally:
         head.terminate()  # ends what it started; `ray stop` would end every Ray of this machine
         head.wait(timeout=60)
+
+
+PLANTED = {"wandb": "c0ffee" * 6 + "beef", "judge": "hunter2hunter2"}
+
+
+@pytest.fixture
+def judge():
+    """A reward server that wants a key and fails for one response in four; gives its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            known = self.path == f"/?key={PLANTED['judge']}" and self.headers["Authorization"]
+            text = json.loads(body)["responses"][0]
+            self.send_response(200 if known and zlib.crc32(text.encode()) % 4 else 500)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b'{"rewards": [0.5]}')
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+
+
+def test_no_secret_reaches_the_run_folder_the_output_or_ray(cluster, judge, embedded, tmp_path):
+    """A W&B key on the command line, and a token in the URL of a reward server that fails now and then."""
+    folder = tmp_path / "run"
+    flags = ["--data.max_samples", 16, "--eval.dataset", "", "--ckpt.save_steps", 1, "--reward.error_limit", 0.9]
+    flags += ["--reward.remote_url", f"http://me:$JUDGE_KEY@127.0.0.1:{judge}/?key=$JUDGE_KEY"]
+    secrets = ["--logger.wandb.key", PLANTED["wandb"]]
+    done = Trained(
+        run(*quickstart(folder, *flags, *secrets), env={"RAY_ADDRESS": cluster["gcs"], "JUDGE_KEY": PLANTED["judge"]}),
+        folder,
+    )
+    assert done.code == 0, done.output
+    failures = (folder / "reward_failures.jsonl").read_text()
+    assert f"http://127.0.0.1:{judge}/?..." in failures and 0 < done.metrics()[0]["reward/failed"] < 128
+    assert list(cluster["wandb"].rglob("*.wandb")), "W&B took the key"
+    shown = {"output": done.output.encode()}
+    for path in [*folder.rglob("*"), *cluster["wandb"].rglob("*")]:
+        if path.is_file():
+            shown[str(path)] = path.read_bytes()
+    for what in ("api/jobs/", "api/v0/actors?detail=1", "api/v0/tasks?detail=1", "api/v0/workers?detail=1"):
+        with urllib.request.urlopen(f"{cluster['jobs']}/{what}") as answer:
+            shown[what] = answer.read()
+    assert str(folder).encode() in shown["api/jobs/"]
+    told = [(where, name) for where, text in shown.items() for name, key in PLANTED.items() if key.encode() in text]
+    assert told == []
 
 
 def answers(port: int) -> bool:

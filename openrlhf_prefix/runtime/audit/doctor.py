@@ -17,6 +17,7 @@ from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.runtime.audit.findings import OK, WRONG, Examined, Finding
 from openrlhf_prefix.runtime.context import RunContext
+from openrlhf_prefix.settings import secrets
 
 BOMB = r"\boxed{(10^9)!}"  # no literal factorial: that would be refused before it reaches a worker
 
@@ -76,11 +77,13 @@ def examine(args: SimpleNamespace) -> list[Finding]:
     # The engines report their log-probs only for a correction.
     args.algo.advantage.is_correction_level = "token"
     args.ckpt.load_enable = args.run.eval_at_start = False
+    hidden = secrets.take(args)
+    args.logger.wandb.key = None  # an examination is no run to be tracked
     with launch.cluster(args, launch.read_problems(args), RunContext(time.time())) as board:
         from openrlhf_prefix.runtime.audit.doctor_controller import DoctorTrainer  # imports OpenRLHF, once Ray is up
 
         try:
-            wiring.wire(DoctorTrainer, board)(args)
+            wiring.wire(DoctorTrainer, board, hidden)(args)
         except Examined as done:
             return done.findings
     raise RuntimeError("the controller ended without an examination")

@@ -12,7 +12,7 @@ the same row, and the step goes on as if nothing had happened. A second death wi
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -48,14 +48,20 @@ class Engines:
     Args:
         handles: Ray actors of PrefixRollout, in OpenRLHF's order.
         args: nested flags; reward and verifier are what an engine is configured with.
+        variables: of the URLs of reward servers.
         rejoin: called with whether rollouts wait for it, after engines were replaced.
         watch: called about every second while waiting; raises to end the run.
     """
 
     def __init__(
-        self, handles: Sequence[Any], args: SimpleNamespace, rejoin: Callable[[bool], None], watch: Callable[[], None]
+        self,
+        handles: Sequence[Any],
+        args: SimpleNamespace,
+        variables: Mapping[str, str],
+        rejoin: Callable[[bool], None],
+        watch: Callable[[], None],
     ) -> None:
-        self.handles, self.args = handles, args
+        self.handles, self.args, self.variables = handles, args, variables
         self.rejoin, self.watch = rejoin, watch
         self.deaths = 0  # in the present step
         self.lost: EngineLost | None = None
@@ -65,7 +71,7 @@ class Engines:
         self._births = ray.get([handle.ping.remote() for handle in handles])
 
     def _configure(self, handles: Sequence[Any]) -> None:
-        ray.get([handle.configure.remote(self.args.reward, self.args.verifier) for handle in handles])
+        ray.get([handle.configure.remote(self.args.reward, self.args.verifier, self.variables) for handle in handles])
 
     def loads(self) -> list[int]:
         """Unfinished rows of every engine."""

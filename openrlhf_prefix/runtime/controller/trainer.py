@@ -5,6 +5,7 @@ and what a person or a program wants to read into the run folder.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -33,12 +34,13 @@ from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.runtime.weights.check import compare, stale_weights
 from openrlhf_prefix.settings import plugins
 from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefixed_rows, scheduled_steps, sft_steps
+from openrlhf_prefix.settings.secrets import for_servers, wandb_key
 
 
 class PrefixController(Resumable, undecorated(PPOTrainer)):
     """OpenRLHF's PPOTrainer with our generator and experience maker."""
 
-    def __init__(self, pretrain: str, strategy: Any, *groups: Any, **generate_kwargs: Any) -> None:
+    def __init__(self, pretrain: str, strategy: Any, *groups: Any, secrets: Mapping[str, str], **kwargs: Any) -> None:
         args = strategy.args
         plugins.load(args.hybrid.plugin)  # a length controller, or what trains, may be one of its rows
         self.context = context.take(args)
@@ -53,12 +55,12 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.stopping = Stopping(args.ckpt, self.context)
         self.prompts_dataloader = ProblemLoader(train, args.rollout.batch_size, seed=args.train.seed)
         self.eval_dataloader = ProblemLoader(held_out) if held_out else None
-        self.generate_kwargs = generate_kwargs
+        self.generate_kwargs = kwargs
         self.total_steps = len(self.prompts_dataloader) // args.rollout.batch_size * args.train.num_episodes
         rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
         self.max_steps = scheduled_steps(args, self.total_steps)
         self.sampler = make_sampler(args, self.total_steps)
-        self.engines = Engines(engines, args, rejoin=self._rejoin, watch=self.stopping.check)
+        self.engines = Engines(engines, args, for_servers(secrets), rejoin=self._rejoin, watch=self.stopping.check)
         self.samples_generator = PrefixSamplesGenerator(
             sampler=self.sampler,
             engines=self.engines,
@@ -71,9 +73,10 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             vllm_engines=engines,
         )
         # PPOTrainer's own constructor would read the data once more and build upstream's generator.
-        BasePPOTrainer.__init__(
-            self, strategy, actor_group, critic_group, reward_group, reference_group, engines, tokenizer
-        )
+        with wandb_key(secrets):
+            BasePPOTrainer.__init__(
+                self, strategy, actor_group, critic_group, reward_group, reference_group, engines, tokenizer
+            )
         validated = rows if args.hybrid.sft_validate else 0
         demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, held_out=validated)
         self.experience_maker = PrefixExperienceMaker(

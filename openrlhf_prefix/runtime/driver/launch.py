@@ -35,9 +35,7 @@ from openrlhf_prefix.runtime.driver.preflight import (
     try_reward,
 )
 from openrlhf_prefix.runtime.platform import adapter
-from openrlhf_prefix.settings import config
-from openrlhf_prefix.settings.checks.stack import WANDB_KEY
-from openrlhf_prefix.settings.config import FROM_ENVIRONMENT
+from openrlhf_prefix.settings import config, secrets
 from openrlhf_prefix.settings.derived import gpus_needed, prefixed_rows, sft_steps
 from openrlhf_prefix.settings.model import check_weights, load_tokenizer, stop_ids
 from openrlhf_prefix.settings.resolve import Resolved
@@ -46,6 +44,7 @@ from openrlhf_prefix.settings.resolve import Resolved
 def train(resolved: Resolved) -> None:
     """Runs a training from checked flags to the export; prints progress and the final table."""
     args, started = resolved.args, time.time()
+    hidden = secrets.take(args)
     choice, problems, facts = check(resolved)
     checkpoint = choice.checkpoint
     folder = RunFolder(args.run.dir)
@@ -55,11 +54,10 @@ def train(resolved: Resolved) -> None:
     args.ckpt.load_enable = checkpoint is not None
     context = RunContext(started, checkpoint and checkpoint.tag, facts)
     print(f"run folder: {folder.write_config(config.dump(resolved.flat)).parent}", flush=True)
-    hide_secret(args)
     with cluster(args, problems, context) as board:
         from openrlhf_prefix.runtime.driver import wiring
 
-        wiring.wire(board=board)(args)
+        wiring.wire(board=board, secrets=hidden)(args)
     print(summary_table(folder.summary()), flush=True)
 
 
@@ -86,18 +84,6 @@ UNCHECKED = (
     "not checked, as it takes the cluster: GPUs and their memory (openrlhf-prefix plan), the other nodes, reward "
     "models and servers, whether the weights load"
 )
-
-
-def hide_secret(args: SimpleNamespace) -> None:
-    """Puts a W&B key of the command line into the environment: upstream prints and logs all flags."""
-    if args.logger.wandb.key and args.logger.wandb.key != FROM_ENVIRONMENT:
-        print(
-            f"warning: others can read a key on the command line: export {WANDB_KEY}, and give "
-            f"--logger.wandb.key {FROM_ENVIRONMENT}",
-            flush=True,
-        )
-        os.environ[WANDB_KEY] = args.logger.wandb.key
-        args.logger.wandb.key = FROM_ENVIRONMENT
 
 
 @contextmanager
@@ -134,7 +120,7 @@ def cluster(
 def died(args: SimpleNamespace, report: str) -> str:
     """The sentence about a dead part of the run; Ray's own report goes into the run folder."""
     with (Path(args.run.dir) / "driver.log").open("a", encoding="utf-8") as log:
-        log.write(f"{report}\n")
+        log.write(f"{secrets.without_secrets(report)}\n")
     names = [line.split(":", 1)[1].strip() for line in report.splitlines() if line.strip().startswith("class_name:")]
     who = f"{names[0]} died" if names else "a part of the run died"
     return f"{who} (see driver.log). The same command with --ckpt.load_enable goes on after the last save"
@@ -273,6 +259,4 @@ def worker_environment(args: SimpleNamespace, chosen: adapter.CudaPlatform) -> d
     }
     kept = {name: os.environ.get(name, value) for name, value in defaults.items()}
     kept[PHASE_SECONDS] = str(args.run.phase_seconds)
-    if args.logger.wandb.key:
-        kept[WANDB_KEY] = os.environ[WANDB_KEY]
     return {name: value for name, value in (kept | chosen.environment(args)).items() if value}

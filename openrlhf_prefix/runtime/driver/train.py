@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.report.run_folder import RunFolder
-from openrlhf_prefix.settings import config
+from openrlhf_prefix.settings import config, secrets
 from openrlhf_prefix.settings.resolve import resolve
 
 
@@ -16,6 +16,8 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """A run; with --dry_run what it would refuse, and its flags, shown and saved."""
     resolved = resolve(argv)
+    if not resolved.dry_run:
+        secrets.off_the_command_line(resolved.args)
     for note in resolved.notes:
         print(f"# {note}", flush=True)
     from openrlhf_prefix.runtime.driver import launch
@@ -23,6 +25,7 @@ def main(argv: Sequence[str]) -> None:
     if not resolved.dry_run:
         launch.train(resolved)
         return
+    secrets.of_servers(resolved.args)
     launch.check(resolved)
     folder = RunFolder(resolved.args.run.dir)
     folder.claim(resume=resolved.args.ckpt.load_enable)

@@ -23,6 +23,7 @@ from openrlhf_prefix.reward import MathVerifier
 from openrlhf_prefix.reward.pool import WorkerLost, WorkerPool
 from openrlhf_prefix.reward.user_reward import RewardShape, read_reward
 from openrlhf_prefix.settings.flags import MATH_VERIFY
+from openrlhf_prefix.settings.secrets import without_secrets
 
 FAILURES = ("timeout", "crash", "memory", "error", "shape")  # reasons for which a row has no reward
 START_SECONDS = 600.0  # a user's file may load a model
@@ -54,7 +55,8 @@ Reward = Callable[[Sample], Awaitable[Outcome]]
 
 
 def failed(reason: str, text: str, verdict: str | None = None) -> Outcome:
-    return Outcome(0.0, 0.0, verdict=verdict, failure=reason, text=text)
+    """An outcome without a reward; `text` goes into the run folder, and so loses the secrets of its URLs."""
+    return Outcome(0.0, 0.0, verdict=verdict, failure=reason, text=without_secrets(text))
 
 
 def make_reward(urls: list[str], flags: SimpleNamespace, verifier: SimpleNamespace) -> Reward:

@@ -8,6 +8,7 @@ continuation together, and only the continuation has log-probs of the engine.
 import asyncio
 import os
 import uuid
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from openrlhf_prefix.runtime.engine.turns import Turn, Turns
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.runtime.weights.check import EngineWeights
+from openrlhf_prefix.settings.secrets import filled
 
 CALLS = 1_000_000  # under way in one engine: a batch waits until it is whole, and no call is to wait behind it
 RESTARTS = 10  # of one engine in a run; without an end, one that crashes while it loads would be made for ever
@@ -118,10 +120,12 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         await self.llm.check_health()
         return self.birth
 
-    async def configure(self, reward_flags: SimpleNamespace, verifier_flags: SimpleNamespace) -> None:
-        """Called once by the generator, before the first request."""
+    async def configure(
+        self, reward_flags: SimpleNamespace, verifier_flags: SimpleNamespace, variables: Mapping[str, str]
+    ) -> None:
+        """Called once by the generator, before the first request; `variables` are those of reward servers' URLs."""
         if not self.agent:
-            reward = make_reward(self.remote_url, reward_flags, verifier_flags)
+            reward = make_reward(filled(self.remote_url, variables), reward_flags, verifier_flags)
             self.executor = PrefixExecutor(reward, self.tokenizer)
 
     async def generate(self, *args: Any, **kwargs: Any) -> Any:

@@ -2,8 +2,7 @@
 
 from openrlhf_prefix.settings.checks.facts import Rule
 from openrlhf_prefix.settings.config import FROM_ENVIRONMENT
-
-WANDB_KEY = "WANDB_API_KEY"
+from openrlhf_prefix.settings.secrets import WANDB_KEY
 
 TABLE: list[Rule] = [
     (

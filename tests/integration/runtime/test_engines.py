@@ -82,7 +82,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(engines, "POLL_SECONDS", 0.0)
     pair = [Engine(number, events) for number in range(2)]
     args = SimpleNamespace(reward=None, verifier=None)
-    ours = Engines(pair, args, lambda generating: events.append(("rejoin", generating)), lambda: None)
+    ours = Engines(pair, args, {}, lambda generating: events.append(("rejoin", generating)), lambda: None)
     events.clear()
     return SimpleNamespace(events=events, pair=pair, engines=ours)
 

@@ -79,7 +79,7 @@ def test_a_hang_ends_at_its_deadline(reward) -> None:
     assert 0.9 < time.monotonic() - started < 3.0
 
 
-def served(handler, seconds: float, response: str = "right") -> Outcome:
+def served(handler, seconds: float, response: str = "right", path: str = "/") -> Outcome:
     """The outcome against a server of our own on this machine."""
 
     async def scenario() -> Outcome:
@@ -91,7 +91,7 @@ def served(handler, seconds: float, response: str = "right") -> Outcome:
         await site.start()
         port = site._server.sockets[0].getsockname()[1]
         try:
-            return await ServerReward([f"http://127.0.0.1:{port}/"], seconds)(sample(response))
+            return await ServerReward([f"http://127.0.0.1:{port}{path}"], seconds)(sample(response))
         finally:
             await runner.cleanup()
 
@@ -126,6 +126,28 @@ def test_a_server_that_stumbles_is_asked_again() -> None:
         return web.json_response({"rewards": 1.0}) if len(calls) == 3 else web.Response(status=500)
 
     assert served(handler, 20.0).reward == 1.0 and len(calls) == 3
+
+
+def test_a_failure_tells_no_secret_of_a_url(tmp_path) -> None:
+    """Of a server's address, in aiohttp's words too, and of whatever a user's function asked."""
+    url = "http://me:hunter2@127.0.0.1:1/score?key=hunter2"
+    outcome = asyncio.run(ServerReward([url], 20.0)(sample("right")))
+    assert "http://127.0.0.1:1/score?... ClientConnectorError" in outcome.text and "hunter2" not in outcome.text
+
+    async def refusing(request):
+        return web.Response(status=401)
+
+    outcome = served(refusing, 20.0, path="/?key=hunter2")
+    assert "ClientResponseError: 401" in outcome.text and "hunter2" not in outcome.text
+    path = tmp_path / "reward.py"
+    path.write_text(f"def reward_func(queries, prompts, labels):\n    raise OSError('401 for url: {url}')\n")
+    made = FunctionReward(str(path), workers=1, timeout=10.0)
+    try:
+        outcome = asyncio.run(made(sample("right")))
+    finally:
+        made.close()
+    assert outcome.failure == "error" and "401 for url: http://127.0.0.1:1/score?..." in outcome.text
+    assert "hunter2" not in outcome.text
 
 
 def test_a_server_that_is_down_slow_or_confused_is_a_failure() -> None:
