@@ -95,6 +95,14 @@ def test_the_prefix_tokens_gradient_is_measured_every_second_time(trained):
     assert 0.1 < shares[0] < 3.0
 
 
+def test_the_seconds_of_a_step_are_those_of_its_phases(trained):
+    """The comparison of the weights is a part of the sync, and not counted beside it."""
+    phases = ("generation", "make_experience", "ppo_train", "broadcast")
+    for row in trained.metrics():
+        assert row["timing/step_total"] == pytest.approx(sum(row[f"timing/{phase}"] for phase in phases))
+        assert 0 < row["sync/check_seconds"] < row["timing/broadcast"]
+
+
 def test_the_terminal_shows_one_line_a_step_and_the_table(trained):
     for step in range(1, 9):
         assert re.search(rf"step {step}/8 \| reward [\d.]+ plain [\d.]+ prefixed [\d.]+ \| window ", trained.output)

@@ -197,7 +197,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.weight_check = {
             "sync/tensors_checked": float(comparisons[0].checked),
             "sync/tensors_unchecked": float(len(comparisons[0].unchecked)),
-            "timing/weight_check": time.time() - started,
+            "sync/check_seconds": time.time() - started,
         }
 
     def save_logs_and_checkpoints(

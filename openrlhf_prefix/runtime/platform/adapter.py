@@ -16,12 +16,15 @@ EngineCore is a further child process without that hook; all that it needs is in
 
 import importlib
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from openrlhf_prefix import machine
 from openrlhf_prefix.errors import UserError
 
 HOOK = "openrlhf_prefix.runtime.platform.adapter.set_up_worker"
@@ -42,7 +45,7 @@ class CudaPlatform:
 
     def environment(self, args: SimpleNamespace) -> dict[str, str]:
         """Environment of every Ray worker."""
-        return {VARIABLE: self.name}
+        return {VARIABLE: self.name, **compiler_environment()}
 
     def runtime_env(self) -> dict[str, Any]:
         """Further parts of Ray's runtime environment."""
@@ -214,6 +217,15 @@ class CpuDevice(str):
 
     def __format__(self, spec: str) -> str:
         return "0"
+
+
+def compiler_environment() -> dict[str, str]:
+    """Where DeepSpeed finds the CUDA compiler, and ninja, that set-up put beside this Python; nothing where the user
+    names a CUDA_HOME, or set-up made none. Ray puts each machine's own PATH into the place of ${PATH}."""
+    home = machine.cuda_home()
+    if home is None or "CUDA_HOME" in os.environ:
+        return {}
+    return {"CUDA_HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{home / 'bin'}:${{PATH}}"}
 
 
 VARIABLE = "OPENRLHF_PREFIX_PLATFORM"

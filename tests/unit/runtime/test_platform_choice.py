@@ -40,6 +40,19 @@ def test_a_head_with_a_gpu_does_not_make_a_cluster_of_logical_ones_cuda(monkeypa
     assert adapter.choose().name == "cuda"
 
 
+def test_workers_find_the_compiler_of_their_environment(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.setattr(adapter.machine, "cuda_home", lambda: tmp_path)
+    monkeypatch.setattr(adapter.sys, "executable", "/venv/bin/python")
+    found = adapter.CudaPlatform().environment(None)
+    assert found["CUDA_HOME"] == str(tmp_path) and found["PATH"] == f"/venv/bin:{tmp_path}/bin:${{PATH}}"
+    monkeypatch.setenv("CUDA_HOME", "/usr/local/cuda")
+    assert "CUDA_HOME" not in adapter.CudaPlatform().environment(None)
+    monkeypatch.delenv("CUDA_HOME")
+    monkeypatch.setattr(adapter.machine, "cuda_home", lambda: None)
+    assert set(adapter.CudaPlatform().environment(None)) == {adapter.VARIABLE}
+
+
 def test_the_variable_wins(monkeypatch):
     monkeypatch.setenv(adapter.VARIABLE, "cpu")
     assert adapter.choose({"GPU": 8.0, "accelerator_type:H100": 1.0}, never).name == "cpu"
