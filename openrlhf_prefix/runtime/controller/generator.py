@@ -20,6 +20,7 @@ from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.reward.math import REASONS
 from openrlhf_prefix.runtime.controller.engines import Engines
+from openrlhf_prefix.runtime.controller.filtering import with_signal
 from openrlhf_prefix.runtime.engine.rewards import Outcome
 from openrlhf_prefix.runtime.engine.rollout import RolloutRequest
 from openrlhf_prefix.runtime.seams import replaced
@@ -40,16 +41,37 @@ class PrefixSamplesGenerator(SamplesGenerator):
     def generate_eval_samples(self, **generate_kwargs: Any) -> list[Experience]:
         return super().generate_eval_samples(evaluating=True, **generate_kwargs)
 
-    def _generate_vllm(self, *args: Any, **kwargs: Any) -> tuple[list[Experience], int, bool]:
+    def _generate_vllm(
+        self, dataloader_iter: Any, num_prompts: int, dynamic_filtering: bool, **kwargs: Any
+    ) -> tuple[list[Experience], int, bool]:
+        """The rows of `num_prompts` problems, how many problems they took, and whether these are at their end.
+
+        With dynamic filtering the groups that train nothing are replaced in rounds, by the problems that come next:
+        upstream asks for another one as soon as a group is done, and so the engines' pace would choose the problems.
+        """
         self._position, self.failures = {}, []
+        kept, consumed, rows, exhausted = [], 0, 0, False
+        missing = num_prompts
+        while missing and not exhausted:
+            found, taken, exhausted = self._rolled_out(dataloader_iter, missing, **kwargs)
+            consumed, rows = consumed + taken, rows + len(found)
+            if not dynamic_filtering:
+                kept = found
+                break
+            kept += with_signal(found, self.args)
+            missing = num_prompts - len(kept) // self.args.rollout.n_samples_per_prompt
+        self._check_failures(rows)
+        _level_info(kept)
+        return kept, consumed, exhausted
+
+    def _rolled_out(self, problems: Any, count: int, **kwargs: Any) -> tuple[list[Experience], int, bool]:
+        """The rows of the next `count` problems in their order, whichever engine was faster."""
         # Upstream's loop asks `ray` for the rows; the engines answer in its place, and replace one that died.
         with replaced("openrlhf.trainer.ppo_utils.samples_generator", "ray", self.engines):
-            experiences, consumed, exhausted = super()._generate_vllm(*args, **kwargs)
-        self._check_failures(len(experiences))
-        _level_info(experiences)
+            rows, taken, exhausted = super()._generate_vllm(problems, count, dynamic_filtering=False, **kwargs)
         # sort() is stable: the rows of a group stay together and in the order of their slots.
-        experiences.sort(key=lambda experience: self._position[experience.prompts[0]])
-        return experiences, consumed, exhausted
+        rows.sort(key=lambda row: self._position[row.prompts[0]])
+        return rows, taken, exhausted
 
     def _dispatch_prompts_to_vllm(
         self, prompts: list[Problem], labels: list[str], *, images: Any = None, **generate_kwargs: Any

@@ -114,7 +114,7 @@ def micro_batches(rows: list[Experience], args: Any, group: dist.ProcessGroup) -
     lengths = [[int(row.attention_mask.sum()) for row in step] for step in steps]
     limit = (args.train.max_tokens_per_gpu, args.ds.ring_attn_size, args.ds.tensor_parallel_size)
     counts = torch.tensor([get_minimum_num_micro_batch_size(step, *limit) for step in lengths])
-    counts = counts.to(rows[0].sequences.device if dist.get_backend(group) == "gloo" else "cuda")
+    counts = counts.to(torch.cuda.current_device())  # the platform's, which on a CPU answers with that
     dist.all_reduce(counts, op=dist.ReduceOp.MAX, group=group)
     plan = []
     for step, of_step, count in zip(steps, lengths, counts.tolist(), strict=True):
