@@ -32,6 +32,9 @@ TESTED = {
         *("ds.zero_stage", "ds.adam_offload", "ds.packing_samples", "ds.attn_implementation"),
         *("train.dynamic_batch_enable", "train.max_tokens_per_gpu"),
     ),
+    "tests/integration/runtime/test_filtering.py": (
+        *("algo.dynamic_filtering_enable", "algo.dynamic_filtering_range"),
+    ),
     "tests/integration/runtime/test_checkpoints.py": ("ds.lora.rank", "train.enable_ema"),
     "tests/contract/test_loss_against_openrlhf.py": (
         *("algo.advantage.is_correction_gating", "actor.policy_loss_type"),
