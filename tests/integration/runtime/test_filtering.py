@@ -122,3 +122,14 @@ def test_failed_rewards_are_counted_over_all_rollouts() -> None:
     assert Generator(100, failed=1, error_limit=0.3).batch(4)[0] == ["0", "3", "6", "9"]
     with pytest.raises(RunStopped, match="10 of 40 rewards failed"):
         Generator(100, failed=1, error_limit=0.2).batch(4)
+
+
+@pytest.mark.parametrize(("enable", "expected"), [(True, ["0", "3"]), (False, ["0", "1"])])
+def test_the_flag_is_what_turns_it_on(enable: bool, expected: list[str]) -> None:
+    """Through OpenRLHF's own generate_samples()."""
+    maker = Generator(100)
+    maker.args.algo = SimpleNamespace(dynamic_filtering_enable=enable, dynamic_filtering_range=(0.0, 1.0))
+    maker.args.rollout.batch_size, maker.args.vllm = 2, SimpleNamespace(enable_sleep=False)
+    maker._dataloader_iter, maker._sample_buffer = maker.problems, []
+    rows, *_ = maker.generate_samples()
+    assert list(dict.fromkeys(one.prompts[0] for one in rows)) == expected
