@@ -3,8 +3,9 @@ r"""The last box of a text, and the boxes that stand with it in one list.
     "so \boxed{\frac{1}{2}}."                          gives  "\frac{1}{2}"
     "\boxed{(2,2)} \quad \text{and} \boxed{(6,2)}"     gives  "(2,2), (6,2)"
 
-Boxes joined by nothing but commas, "and", "or" and spacing are one answer, so boxing two guesses pays nothing; a box
-said twice is said once. The last box must close: else the text was cut off, and no earlier box is taken for it.
+Boxes joined by nothing but marks, bullets, spacing and words such as "and", "or", "maybe" are one answer, so boxing
+two guesses pays nothing; a box said twice is said once. The last box must close: else the text was cut off, and no
+earlier box is taken for it.
 """
 
 import re
@@ -12,8 +13,9 @@ import re
 OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _PIECE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)  # an escaped brace is consumed whole: it is none
 _JOINT = re.compile(
-    r"(?:\s|[,;$&，、；]|\\[()\[\],;:!\\]|\\(?:quad|qquad)(?![a-z])|\\(?:text|mbox)\s*\{\s*,?\s*(?:and|or)?\s*\}"
-    r"|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|和|或|与)*"
+    r"(?:\s|[,;.:/$&|*•，、；。-]|\\[()\[\],;:!\\]|\\(?:quad|qquad|cdot|bullet)(?![a-z])|\d{1,2}[.)](?=\s)"
+    r"|\\(?:text|mbox|textrm)\s*\{|\}|(?<![A-Za-z])(?:and|or|also|maybe|perhaps|possibly|else|then|either|both|plus)(?![A-Za-z])"
+    r"|和|或者?|与|以及|以?及)*"
 )
 _LONGEST_JOINT = 80  # characters
 

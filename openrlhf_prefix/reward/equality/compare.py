@@ -6,15 +6,17 @@ The gold stands first, for it says what has to be there. Only values are asked o
 the trainer's process, numeric.py in a worker. It raises Undecided where it cannot tell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 from openrlhf_prefix.reward.equality.items import Items, as_tuple
-from openrlhf_prefix.reward.equality.lists import bundles, spread
+from openrlhf_prefix.reward.equality.lists import PARAMETER, bundles, parameters, spread
 from openrlhf_prefix.reward.equality.oracle import Oracle, either, every
 from openrlhf_prefix.reward.equality.realsets import NoSet, Piece, SetReader
 from openrlhf_prefix.reward.grammar.answers import Answer
 from openrlhf_prefix.reward.grammar.cursor import Node
+from openrlhf_prefix.reward.grammar.trees import replaced
 
 _SETLIKE = frozenset(("rel", "group", "union", "inter", "minus", "builder", "name", "empty"))
 
@@ -33,10 +35,20 @@ class Judge(Items):
                 return verdict
         if not gold.items or not answer.items:
             return False
+        (family, left), (other, right) = parameters(gold), parameters(answer)
+        if not left or not right:
+            return self._items(gold, answer)
+        if sorted(left) != sorted(right):
+            return False
+        return either(*(lambda one=one: self._items(family, one) for one in _shifted(other, right)))
+
+    def _items(self, gold: Answer, answer: Answer) -> bool:
         named = self._bundles(gold, answer)
         if named is not None:
             return named()
-        return either(lambda: self._lists(gold, answer), lambda: self._sets(gold, answer))
+        return either(
+            lambda: not _conflict(gold, answer) and self._lists(gold, answer), lambda: self._sets(gold, answer)
+        )
 
     def _choices(self, gold: Answer, answer: Answer) -> bool | None:
         """The letters count where both have one; what follows them where both have that."""
@@ -127,3 +139,23 @@ class Judge(Items):
             lambda: all(self._among(item, answers) for item in golds),
             lambda: all(self._among(item, golds, flip=True) for item in answers),
         )
+
+
+def _shifted(answer: Answer, domains: list[str]) -> Iterator[Answer]:
+    """The same family with k, -k, k + 1 and so on for its integer k."""
+    yield answer
+    if domains != ["Z"]:
+        return
+    k = ("sym", PARAMETER + "0")
+    for turned in (k, ("neg", k)):
+        for step in (0, 1, -1):
+            other = ("add", turned, ("num", Fraction(step), None))
+            yield Answer(tuple(replaced(item, k, other) for item in answer.items), answer.joins)
+
+
+def _conflict(gold: Answer, answer: Answer) -> bool:
+    """Whether one side says "and" where the other says "or", of what is no list of values."""
+    words = [set(side.joins[1:]) - {","} for side in (gold, answer)]
+    if not words[0] or not words[1] or words[0] == words[1]:
+        return False
+    return any(item[0] == "sym" or (item[0] == "rel" and item[2] != ("=",)) for item in gold.items)

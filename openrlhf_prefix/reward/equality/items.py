@@ -11,6 +11,7 @@ from openrlhf_prefix.reward.equality.measures import (
     clock,
     formulas,
     has_words,
+    meaning,
     measured,
     same_words,
     without_quantifier,
@@ -32,6 +33,7 @@ class Items(Relations):
         raise NotImplementedError
 
     def item(self, gold: Node, answer: Node) -> bool:
+        gold, answer = meaning(gold), meaning(answer)
         if gold == answer:
             return True
         if has_words(gold) or has_words(answer):
@@ -59,6 +61,8 @@ class Items(Relations):
             return self.matched_sets(list(gold[1:]), list(answer[1:]))
         if "set" in kinds and len(gold) == 2 == len(answer) and kinds[0] != kinds[1]:
             return self.item(*[node[1] if node[0] == "set" else node for node in (gold, answer)])
+        if kinds[0] == kinds[1] and kinds[0] in ("union", "inter") and self._all(gold[1:], answer[:0:-1]):
+            return True
         if kinds[0] == kinds[1] and kinds[0] in ("union", "inter", "minus", "list", "tuple"):
             return len(gold) == len(answer) and self._all(gold[1:], answer[1:])
         if set(kinds) & {

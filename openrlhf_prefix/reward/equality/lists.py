@@ -10,15 +10,16 @@ from openrlhf_prefix.reward.grammar import trees
 from openrlhf_prefix.reward.grammar.answers import Answer
 from openrlhf_prefix.reward.grammar.cursor import Node
 
+PARAMETER = "\\k "  # begins no name that an answer can have
 _JOINED = frozenset(("rel", "phrase", "cong", "group", "set", "cases"))
-_EVERYWHERE = frozenset(("Z", "N"))
+_EVERYWHERE = frozenset(("Z", "N", "N+"))
 
 
 def spread(items: tuple[Node, ...], together: bool = True) -> tuple[bool, list[Node]]:
     """Whether the items are a set, so that none counts twice, and the items themselves."""
     items = opened(items)
     found = [one for item in items for one in trees.spread_signs(item, together)]
-    if len(items) == 1 and items[0][0] == "set":
+    if len(items) == 1 and items[0][0] == "set" and not any(one[0] in ("set", "empty") for one in items[0][1:]):
         inner = [one for item in items[0][1:] for one in trees.spread_signs(item, together)]
         return True, _named(inner)
     return False, _named(found)
@@ -36,6 +37,30 @@ def opened(items: tuple[Node, ...]) -> tuple[Node, ...]:
 
 def _is_declaration(item: Node) -> bool:
     return item[0] == "rel" and item[2] == ("in",) and item[1][1][0] == "name" and item[1][1][1] in _EVERYWHERE
+
+
+def parameters(answer: Answer) -> tuple[Answer, list[str]]:
+    r"""x = k\pi, k in Z with a name of our own for k, and the sets that such letters range over.
+
+    \{k\pi \mid k in Z\} and \{x \mid x = k\pi, k in Z\} are read alike.
+    """
+    items, joins = answer.items, answer.joins
+    if len(items) == 1 and items[0][0] == "builder" and any(map(_is_declaration, items[0][2:])):
+        head, *rest = items[0][1:]
+        named = head[0] == "sym" and any(not _is_declaration(one) for one in rest)
+        items = tuple(rest) if named else (head, *rest)
+        joins = (",",) * len(items)
+    domains: list[str] = []
+    for item in [one for one in items if _is_declaration(one) and one[1][0][0] == "sym"]:
+        others = [one for one in items if one is not item]
+        if not others or not all(item[1][0][1] in trees.symbols(one) or _is_declaration(one) for one in others):
+            continue
+        name = ("sym", f"{PARAMETER}{len(domains)}")
+        domains.append(item[1][1][1])
+        kept = [(one, join) for one, join in zip(items, joins, strict=True) if one is not item]
+        items = tuple(trees.replaced(one, item[1][0], name) for one, _ in kept)
+        joins = tuple(join for _, join in kept)
+    return (Answer(items, joins, answer.choice) if domains else answer), domains
 
 
 def _named(items: list[Node]) -> list[Node]:

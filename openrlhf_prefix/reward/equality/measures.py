@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from openrlhf_prefix.reward.grammar import trees, units
 from openrlhf_prefix.reward.grammar.cursor import Node
-from openrlhf_prefix.reward.grammar.words import QUANTIFIERS, countable, norm
+from openrlhf_prefix.reward.grammar.words import QUANTIFIERS, countable, norm, spelt
 
 _ANGLE, _RADIAN = units.read(["degree"]), units.read(["radian"])
 _HALF_DAYS = frozenset(("am", "pm"))
@@ -49,7 +49,7 @@ def measured(item: Node) -> Measure | None:
         radians = _in_radians(parts[0]) if unit == _ANGLE else parts[0] if unit == _RADIAN else None
         return Measure(parts[0], unit, radians=radians)
     value = parts[0][1][-1] if parts[0][0] == "rel" else parts[0]
-    if trees.is_constant(value) and countable(words):
+    if trees.is_constant(value) and countable(words, value[0] == "div" or (value[0] == "num" and value[1] <= 1)):
         return Measure(parts[0], counted=True)
     return None
 
@@ -90,6 +90,13 @@ def _in_radians(node: Node) -> Node | None:
 def has_words(item: Node) -> bool:
     """Whether words or a unit stand around the item, not merely inside one of its brackets."""
     return item[0] == "phrase" or (item[0] == "mul" and item[-1][0] == "phrase") or _degrees(item) is not None
+
+
+def meaning(item: Node) -> Node:
+    """What words alone stand for, such as all real numbers; else the item."""
+    if item[0] != "phrase" or not all(isinstance(part, str) for part in item[1:]):
+        return item
+    return spelt(list(item[1:])) or item
 
 
 def clock(item: Node) -> Node:

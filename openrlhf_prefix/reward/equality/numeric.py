@@ -20,6 +20,7 @@ import mpmath
 from openrlhf_prefix.reward.equality import exact
 from openrlhf_prefix.reward.equality.evaluate import DEGREE, SALT, Evaluator, NotEvaluable, NoValue, Number
 from openrlhf_prefix.reward.equality.exact import NotExact
+from openrlhf_prefix.reward.equality.lists import PARAMETER
 from openrlhf_prefix.reward.equality.realsets import INFINITY, NoSet
 from openrlhf_prefix.reward.grammar import trees
 from openrlhf_prefix.reward.grammar.cursor import Node
@@ -171,7 +172,7 @@ def _draw(gold: Node, answer: Node) -> Iterator[dict[str, Number]]:
     for index in range(_POINTS):
         point = {SALT: mpmath.mpf(numbers.random())}
         for name in names:
-            if name in _INTEGERS or index >= _POINTS - 4:
+            if name in _INTEGERS or name.startswith(PARAMETER) or index >= _POINTS - 4:
                 point[name] = mpmath.mpf(numbers.randint(1, 9 + index))
             else:
                 sign = 1 if index % 2 == 0 else numbers.choice((1, -1))

@@ -4,11 +4,14 @@ A piece is (low, low closed, high, high closed); an end is (position, node), the
 What needs more than positions, such as x^2 < 4, is left to `solve` of whoever asks.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from openrlhf_prefix.reward.equality.exact import Undecided
+from openrlhf_prefix.reward.equality.measures import meaning
 from openrlhf_prefix.reward.grammar.answers import Answer
 from openrlhf_prefix.reward.grammar.cursor import Node
 from openrlhf_prefix.reward.grammar.trees import is_constant, symbols
@@ -20,6 +23,7 @@ INFINITY = ("const", "inf")
 LOW: End = (float("-inf"), ("neg", INFINITY))
 HIGH: End = (float("inf"), INFINITY)
 ALL: list[Piece] = [(LOW, False, HIGH, False)]
+_INTEGERS = tuple(((("name", name)),) for name in ("Z", "N", "N+"))
 FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 
 
@@ -49,7 +53,7 @@ class SetReader:
 
     def answer(self, answer: Answer) -> RealSet:
         """All items together: "or" unites, "and" intersects; a comma does what leaves something. Raises NoSet."""
-        sets = [self.item(item) for item in answer.items]
+        sets = [self.item(meaning(item)) for item in answer.items]
         if not sets:
             raise NoSet
         names = {one.name for one in sets if one.name is not None}
@@ -108,12 +112,32 @@ class SetReader:
             head = head[1][0]
         if head[0] != "sym" or not conditions:
             raise NoSet
+        integers = [one[1][1][1] for one in conditions if one[:1] == ("rel",) and one[1][1:] in _INTEGERS]
         for condition in conditions:
-            one = self._relation(condition) if condition[0] == "rel" else None
-            if one is None or one.name not in (None, head[1]):
+            if condition[0] == "rel" and condition[1][1:] in _INTEGERS and condition[2] == ("in",):
+                continue
+            options = condition[1:] if condition[0] == "either" else (condition,)
+            sets = [self._relation(option) for option in options if option[0] == "rel"]
+            if len(sets) != len(options) or any(one.name not in (None, head[1]) for one in sets):
                 raise NoSet
-            found = tuple(intersection(found, one.pieces))
-        return RealSet(found, name)
+            found = tuple(intersection(found, union(*(one.pieces for one in sets))))
+        return RealSet(self._integers(found, integers[0]) if integers else found, name)
+
+    def _integers(self, pieces: tuple[Piece, ...], name: str) -> tuple[Piece, ...]:
+        """The integers in them, one by one. Raises NoSet where they never end."""
+        least = {"Z": None, "N": 0, "N+": 1}[name]
+        found: list[Node] = []
+        for low, low_closed, high, high_closed in pieces:
+            start = low[0] if least is None else max(low[0], least)
+            if math.isinf(start) or math.isinf(high[0]) or high[0] - start > 200:
+                raise NoSet
+            inside = range(math.ceil(start), math.floor(high[0]) + 1)
+            found += [
+                ("num", Fraction(k), None)
+                for k in inside
+                if (k > low[0] or low_closed) and (k < high[0] or high_closed)
+            ]
+        return tuple(union(*(self.point(one) for one in found)))
 
     def _relation(self, node: Node) -> RealSet:
         _, parts, operators = node

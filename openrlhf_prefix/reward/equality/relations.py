@@ -7,11 +7,13 @@ x = 5 and 5, y = 2x and 2x: a name may be left out            x = 5 and y = 5 di
 from collections.abc import Sequence
 from fractions import Fraction
 
+from openrlhf_prefix.reward.equality.lists import PARAMETER
 from openrlhf_prefix.reward.equality.oracle import Oracle, either
 from openrlhf_prefix.reward.grammar import trees
 from openrlhf_prefix.reward.grammar.cursor import Node
 
 _FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne", "equiv": "equiv", "approx": "approx"}
+_INTEGER_NAMES = ("k", "m", "n", "t", PARAMETER)
 _EQUAL = frozenset(("=", "approx", "equiv"))
 
 
@@ -102,24 +104,22 @@ def _collapsed(node: Node) -> Node:
 
 
 def _residue(node: Node, oracle: Oracle) -> tuple[Node | None, Node, Node] | None:
-    """Name, residue and modulus of n = 1 (mod 3), 1 (mod 3) and n = 3k + 1; None for anything else."""
+    """Name, residue and modulus of n = 1 (mod 3), 1 (mod 3), n mod 3 = 1, n = 3k + 1, 3k + 1; else None."""
     if node[0] == "cong":
         parts = node[1]
         name = parts[0] if len(parts) > 1 and parts[0] != ("sym", "") else None
         return name, parts[-1], node[2]
-    if node[0] != "rel" or node[2] != ("=",) or not trees.is_name(node[1][0]):
+    if node[0] == "rel" and node[2] == ("=",) and node[1][0][0] == "mod":
+        return node[1][0][1], node[1][1], node[1][0][2]
+    named = node[0] == "rel" and node[2] == ("=",) and trees.is_name(node[1][0])
+    body = node[1][1] if named else node
+    names = trees.symbols(body)
+    if node[0] == "rel" and not named or len(names) != 1 or (named and names & trees.symbols(node[1][0])):
         return None
-    names = trees.symbols(node[1][1])
-    if len(names) != 1 or names & trees.symbols(node[1][0]):
+    if not named and not next(iter(names)).startswith(_INTEGER_NAMES):
         return None
-    at = [_substituted(node[1][1], next(iter(names)), Fraction(k)) for k in (0, 1, 2)]
+    at = [trees.replaced(body, ("sym", next(iter(names))), ("num", Fraction(k), None)) for k in (0, 1, 2)]
     step = ("add", at[1], ("neg", at[0]))
     if not oracle.values(step, ("add", at[2], ("neg", at[1]))):
         return None
-    return node[1][0], at[0], step
-
-
-def _substituted(node: Node, name: str, number: Fraction) -> Node:
-    if node == ("sym", name):
-        return ("num", number, None)
-    return tuple(_substituted(part, name, number) if isinstance(part, tuple) else part for part in node)
+    return node[1][0] if named else None, at[0], step

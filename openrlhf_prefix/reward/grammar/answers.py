@@ -68,6 +68,8 @@ def _choice(tokens: tuple[Token, ...]) -> tuple[str, Answer | None] | None:
         return None
     if not rest:
         return letter.text.upper(), None
+    if any(token.kind == "sep" and _is_label(rest[at + 1 : at + 3]) for at, token in enumerate(rest)):
+        return None  # (A) or (B) is no choice
     ratio = kinds[1:2] == [":"] and (rest[0].kind == "let" or any(token.text in "=:" for token in rest))
     if ratio or any(token.kind == "mark" and token.text in "=" for token in rest[:1]) or not letter.text.isupper():
         return None
@@ -77,21 +79,42 @@ def _choice(tokens: tuple[Token, ...]) -> tuple[str, Answer | None] | None:
         return None
 
 
+def _is_label(tokens: tuple[Token, ...]) -> bool:
+    """Whether the next item begins like the label of a choice."""
+    letter = next((token for token in tokens if token.text != "("), None)
+    return letter is not None and letter.kind == "let" and letter.text in "ABCDEFGHIJ"
+
+
 def _with_units(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     last = max((at for at, token in enumerate(tokens) if token.kind == "num" and _is_value(tokens, at)), default=None)
     if last is None:
         return tokens
     tail = tokens[last + 1 :]
     if not all(
-        token.kind == "word" or token.text in UNITS or token.text in ("/", "^", "*") for token in _no_powers(tail)
+        token.kind == "word" or token.text in UNITS or token.text in ("/", "*", "Omega")
+        for token in _without_powers(tail)
     ):
         return tokens
-    return tokens[: last + 1] + tuple(Token("word", t.text) if t.kind == "let" else t for t in tail)
+    return tokens[: last + 1] + tuple(
+        Token("word", t.text) if t.kind == "let" else Token("word", "Ω") if t.text == "Omega" else t for t in tail
+    )
 
 
 def _is_value(tokens: tuple[Token, ...], at: int) -> bool:
-    return at == 0 or tokens[at - 1].text != "^"
+    """Whether the number at `at` is no exponent."""
+    before = [token.text for token in tokens[max(at - 3, 0) : at] if token.text not in "{-"]
+    return before[-1:] != ["^"]
 
 
-def _no_powers(tail: tuple[Token, ...]) -> list[Token]:
-    return [token for at, token in enumerate(tail) if not (token.kind == "num" and at and tail[at - 1].text == "^")]
+def _without_powers(tail: tuple[Token, ...]) -> list[Token]:
+    """m ^ 2 and m ^ { - 2 } as m."""
+    found, at = [], 0
+    while at < len(tail):
+        if tail[at].text != "^":
+            found.append(tail[at])
+        else:
+            at += 1
+            while at < len(tail) and tail[at].text in ("{", "-") or at + 1 < len(tail) and tail[at + 1].text == "}":
+                at += 1
+        at += 1
+    return found

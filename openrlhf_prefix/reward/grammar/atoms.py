@@ -117,9 +117,12 @@ class Atoms(Cursor):
         if name in ("C", "A", "P") and (token.upright or name == "C") and self._is_choose():
             return self._choose(name)
         node = self._subscripted(("const", "e") if name == "e" else ("sym", name), name)
-        if name[0] in _FUNCTION_LETTERS and self.is_next("mark", "("):
+        if self.is_next("mark", "("):
+            at = self.at
             argument = self.factor_group()
-            return ("app", node[1] if node[0] == "sym" else node, argument)
+            if name[0] in _FUNCTION_LETTERS or argument[0] == "rel":  # f(x), P(X = 2)
+                return ("app", node[1] if node[0] == "sym" else node, argument)
+            self.at = at
         return node
 
     def _subscripted(self, node: Node, name: str) -> Node:
@@ -166,17 +169,29 @@ class Atoms(Cursor):
         if name in _GREEK:
             return self._subscripted(("sym", "\\" + name), "\\" + name)
         if name in _ACCENTS:
-            if self.is_next("mark", "{"):
-                return ("app", name, self.braced())
-            letters = []
-            while self.peek().kind == "let":
-                letters.append(self.factor())
-            return ("app", name, join("mul", letters or [self.atom()]))
+            return self._accented(name)
         if name.startswith("begin "):
             return self.environment(name.removeprefix("begin "))
         if name.startswith("mathbb"):
             return ("name", name.removeprefix("mathbb"))
         raise Unreadable(f"\\{name} is not known")
+
+    def _accented(self, name: str) -> Node:
+        r"""\vec{AB} is not \vec{BA}; \overline{AB} and \triangle ABC are in no order, \angle ABC is \angle CBA."""
+        if self.is_next("mark", "{"):
+            inner = self.braced()
+        else:
+            letters = []
+            while self.peek().kind == "let":
+                letters.append(self.factor())
+            inner = join("mul", letters or [self.atom()])
+        names = inner[1:] if inner[0] == "mul" else ()
+        segment = name in ("overline", "bar", "triangle", "odot") and all(str(one[1]).isupper() for one in names)
+        if not names or segment or any(one[0] not in ("sym", "const") for one in names):
+            return ("app", name, inner)
+        if "angle" in name and repr(names) > repr(names[::-1]):
+            names = names[::-1]
+        return ("app", name, *names)
 
     def _call(self, name: str) -> Node:
         power = None

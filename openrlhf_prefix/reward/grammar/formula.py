@@ -71,6 +71,8 @@ class Formula(Atoms):
             if before.kind == "num" and factors[-1][0] == "num":
                 factors[-1] = self._mixed(factors[-1], len(factors), start)
                 continue
+            if before.kind == "num" and self.tokens[self.at - 1].upright and factors[0][0] == "num":
+                raise Unreadable("a word between two numbers")  # 5 R 2
             factors.append(self.factor())
         node = _run_of(factors)
         while self.is_next("mark", "%"):

@@ -53,7 +53,15 @@ _SYNONYMS = {
     **{"degree": "degree", "lparen": "langle", "backslash": "setminus", "smallsetminus": "setminus"},
     **{"varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta", "lg": "lg", "arcsin": "asin", "arccos": "acos"},
     **{"arctan": "atan", "tg": "tan", "ctg": "cot", "arctg": "atan", "bmod": "mod", "textdollar": "$", "euro": "€"},
-    **{"simeq": "approx", "doteq": "approx", "colon": "colon", "lnot": "neg", "dotsc": "dots", "dotsb": "dots"},
+    **{
+        "simeq": "approx",
+        "doteq": "approx",
+        "colon": "colon",
+        **dict.fromkeys(("rightarrow", "Rightarrow", "longrightarrow", "implies"), "to"),
+        "lnot": "neg",
+        "dotsc": "dots",
+        "dotsb": "dots",
+    },
 }
 _DROPPED = (
     "left|right|bigl|bigr|Bigl|Bigr|biggl|biggr|big|Big|bigg|Bigg|displaystyle|textstyle|limits|nolimits|"
@@ -76,12 +84,47 @@ _EDITS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"\\(?:{_DROPPED})(?![A-Za-z])"), " "),
     (re.compile(r"(?<!\\)\\[,;:!> ]|(?<!\\)~"), " "),
     (re.compile(r"\*\*|(?<!\\)`|__"), ""),
+    (re.compile(r"\.{2,}"), r"\\dots "),
+    (re.compile(r"(?<!\\)\{\s*([:=])\s*\}"), r"\1"),
+    (re.compile(r"(?<=[\d\s}])([ap])\.\s?m\b\.?", re.IGNORECASE), r" \1m"),
+    (re.compile(r"(\d+)\s*\\degree\s*(\d+)\s*'(?!')"), r"(\1+\\frac{\2}{60})\\degree "),  # 30 degrees 15 minutes
+    (
+        re.compile(
+            r"(?<=\d)(?:\s*\^?\s*\{?\\(?:text|mathrm|mbox)\s*\{\s*O\s*\}\}?|\s*\^\s*\{\s*O\s*\}|O(?![A-Za-z]))".replace(
+                "O", "(?:st|nd|rd|th)"
+            )
+        ),
+        "",
+    ),
+    (re.compile(r"(?<=[\d}])\s*m\s*/\s*s(?![A-Za-z])"), r"\\text{ m/s}"),
+    (re.compile(r"(?<=\d)\s*h\s*(?=\d)"), r"\\text{ h }"),
+    (re.compile(r"^\s*共(?=\s*\d)"), ""),
     (re.compile(r"<="), r"\\le "),
     (re.compile(r">="), r"\\ge "),
     (re.compile(r"!=(?!=)"), r"\\ne "),
 ]
+_REALS = r"\\mathbb\s*\{?\s*R\s*\}?\s*"
+_LATE_EDITS = [  # once each command has one name
+    (re.compile(r"\\in\s*(?:\\math(?:bf|rm|bb)\s*)?\{?\s*([RZNQC])\s*\}?(?![A-Za-z\\])"), r"\\in \\mathbb{\1}"),
+    (re.compile(r"^\s*\\mathbf\s*\{?\s*([RZQ])\s*\}?\s*$"), r"\\mathbb{\1}"),
+    (re.compile(_REALS + r"(?:[\^_]\s*\{?\s*\+\s*\}?|_\s*\{\s*>\s*0\s*\})"), r"(0,\\infty)"),
+    (re.compile(_REALS + r"(?:[\^_]\s*\{?\s*-\s*\}?|_\s*\{\s*<\s*0\s*\})"), r"(-\\infty,0)"),
+    (re.compile(_REALS + r"_\s*\{\s*\\ge\s*0\s*\}"), r"[0,\\infty)"),
+    (
+        re.compile(r"\\mathbb\s*\{?\s*[ZN]\s*\}?\s*(?:[\^_]\s*\{?\s*\+\s*\}?|_\s*\{\s*(?:>\s*0|\\ge\s*1)\s*\})"),
+        r"\\mathbb{N+}",
+    ),
+    (re.compile(r"\\mathbb\s*\{?\s*N\s*\}?\s*[\^_]\s*\{?\s*\*\s*\}?"), r"\\mathbb{N+}"),
+    (re.compile(r"\\mathbb\s*\{?\s*Z\s*\}?\s*_\s*\{\s*\\ge\s*0\s*\}"), r"\\mathbb{N}"),
+    (re.compile(r"\(\s*([A-Za-z](?:_\{?\d\}?)?\s*\\in(?![A-Za-z])[^()]*)\)"), r", \1"),  # (k in Z)
+    # ]1,2[ is (1,2)
+    (re.compile(r"(^|\\in|\\cup|=)\s*\]\s*([^\[\],;]+[,;][^\[\],;]+)(?=[\[\]])"), r"\1 (\2"),
+    (re.compile(r"([(\[][^()\[\]]+[,;][^()\[\]]+)\[(?=\s*(?:$|\\cup|,))"), r"\1)"),
+]
 _LABEL = re.compile(
-    r"\s*(?:\\text[a-z]*\s*\{)?\s*(?:(?:the\s+)?(?:final\s+)?answer|答案|ans)\s*[:=]\s*", re.IGNORECASE
+    r"\s*(?:\\text[a-z]*\s*\{)?\s*(?:(?:the\s+)?(?:correct\s+|final\s+)?(?:answer|ans)\s*(?:is(?![a-z])\s*[:=]?|[:=])"
+    r"|答案\s*[是为]?\s*[:=]?|(?:option|choice|选项|故选|选)\s*[:=]?\s*(?=\(?[A-J](?![A-Za-z])))\s*",
+    re.IGNORECASE,
 )
 _CURRENCY = re.compile(r"(?<!\\)\$(?=\s*\d)")
 
@@ -92,12 +135,14 @@ def canonical(text: str) -> str:
     for pattern, replacement in _EDITS:
         text = pattern.sub(replacement, text)
     text = _COMMAND.sub(lambda m: "\\" + _SYNONYMS.get(m[1], m[1]), text)
+    for pattern, replacement in _LATE_EDITS:
+        text = pattern.sub(replacement, text)
     text = _without_dollars(text)
     label = _LABEL.match(text)
     if label:
         text = text[label.end() :]
         text = text.replace("}", "", 1) if "{" in label.group() else text
-    return text.strip().rstrip(".").strip()
+    return text.strip().lstrip(":").rstrip(".:").strip()
 
 
 def _without_dollars(text: str) -> str:

@@ -4,7 +4,8 @@ read(r"x=1 \text{ or } x\ge 2")   two items, joined by "or"
 read(r"n \text{ is even}")        one item: ("phrase", ("sym", "n"), "is", "even")
 
 ("rel", parts, operators)   ("cong", parts, modulus)   ("ratio", a, b, ..)   ("time", hour, minute)
-("group", open, close, items..)   ("set", items..)   ("builder", head, conditions..)   ("empty",)   ("name", "R")
+("group", open, close, items..)   ("set", items..)   ("builder", head, conditions..)   ("either", conditions..)
+("empty",)   ("name", "R")
 ("union"|"inter"|"minus", a, b)   ("matrix"|"cases", rows)   ("phrase", nodes and words..)
 """
 
@@ -215,8 +216,12 @@ class Structure(Formula):
         if self._is_bar():
             self.at += 1
             self.head = False
-            conditions, _ = self.items("\\}")
+            conditions, joins = self.items("\\}")
             self.take("mark", "\\}")
+            if "or" in joins[1:]:
+                if set(joins[1:]) != {"or"}:
+                    raise Unreadable("conditions joined by more than one word")
+                conditions = (("either", *conditions),)
             return ("builder", items[0] if len(items) == 1 else ("group", "(", ")", *items), *conditions)
         if self.peek().kind == "end" and len(items) == 1 and items[0][0] in ("matrix", "cases"):
             return ("cases", items[0][1])  # \left\{ \begin{array} .. \end{array} \right.
@@ -246,7 +251,7 @@ class Structure(Formula):
             if token.text == "&":
                 continue
             if row:
-                rows.append(tuple(row))
+                rows.append(tuple(_condition(cell) for cell in row))
             row = []
             if token.text.startswith("end "):
                 break
@@ -257,6 +262,12 @@ class Structure(Formula):
         if kind == "cases" and name not in _CASES or not rows:
             raise Unreadable(f"{name} is not known")
         return _expanded(rows) if kind == "det" else (kind, tuple(rows))
+
+
+def _condition(cell: Node) -> Node:
+    """x > 0 of "if x > 0"."""
+    conditional = cell[0] == "phrase" and len(cell) == 3 and cell[1] in ("if", "when", "for", "where", "若", "当")
+    return cell[2] if conditional and not isinstance(cell[2], str) else cell
 
 
 def _expanded(rows: Sequence[Sequence[Node]]) -> Node:

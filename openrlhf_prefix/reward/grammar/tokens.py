@@ -20,6 +20,7 @@ from openrlhf_prefix.reward.grammar.words import (
     CURRENCY,
     FUNCTIONS,
     GREEK,
+    MULTIPLES,
     SHORT_WORDS,
     UNITS,
 )
@@ -148,6 +149,15 @@ def matching_brace(text: str, at: int) -> int:
     raise Unreadable("a brace never closes")
 
 
+def _add_multiple(text: str, out: list[Token]) -> bool:
+    """3 million: the number before a word is multiplied by it."""
+    if text not in MULTIPLES or not out or out[-1].value is None:
+        return False
+    last = out[-1]
+    out[-1] = Token("num", f"{last.text} {text}", last.value * MULTIPLES[text], spaced=last.spaced)
+    return True
+
+
 def _add(kind: str, text: str, out: list[Token], spaced: bool) -> None:
     if kind == "num":
         out.append(_number(text, spaced))
@@ -158,6 +168,8 @@ def _add(kind: str, text: str, out: list[Token], spaced: bool) -> None:
         out.append(Token("cmd", f"{verb.strip()} {name.strip('*')}"))
     elif kind == "cmd":
         _add_command(text[1:], out, spaced)
+    elif kind == "han" and _add_multiple(text, out):
+        pass
     elif kind == "han":
         out.append(Token("sep" if text in CONNECTORS else "word", CONNECTORS.get(text, text)))
     elif kind == "circled":
@@ -207,11 +219,15 @@ def _add_word(text: str, out: list[Token], spaced: bool, math_font: bool) -> Non
     """A run of letters inside \\text{} or \\mathrm{}."""
     bare = text.replace(".", "").replace("'", "")
     low = bare.lower()
-    after_number = bool(out) and (out[-1].kind == "num" or out[-1].text in ("}", ")", "word", "infty", "pi", "/"))
+    after_number = bool(out) and (
+        out[-1].kind == "num" or out[-1].text in ("}", ")", "infty", "pi", "/") or out[-1].text in UNITS
+    )
     if low in CONNECTORS:
         out.append(Token("sep", CONNECTORS[low]))
     elif low in _PERCENT or (low == "cent" and out and out[-1].text == "per"):
         _add_percent(out)
+    elif _add_multiple(low, out):
+        pass
     elif len(bare) == 1:
         out.append(Token("word" if after_number and bare in UNITS else "let", bare, upright=True, spaced=spaced))
     elif low in FUNCTIONS and (math_font or low in ("mod", "pi", "infinity")) and not (after_number and low in UNITS):
@@ -231,6 +247,8 @@ def _add_letters(run: str, out: list[Token], spaced: bool) -> None:
         out.append(Token("sep", CONNECTORS[low]))
     elif low in _PERCENT or (low == "cent" and last.text == "per"):
         _add_percent(out)
+    elif _add_multiple(low, out):
+        pass
     elif len(run) == 1:
         out.append(Token("let", run, spaced=spaced))
     elif after_value and (run in UNITS or low in UNITS) and low not in ("in", "pi", "min", "sec"):

@@ -91,7 +91,7 @@ def _with_signs(node: Node, signs: Iterator[int]) -> Node:
     for part in node[1:]:
         if isinstance(part, tuple) and part and isinstance(part[0], str):
             parts.append(_with_signs(part, signs))
-        elif isinstance(part, tuple) and part and isinstance(part[0], tuple) and node[0] == "rel":
+        elif isinstance(part, tuple) and part and isinstance(part[0], tuple) and node[0] in ("rel", "cong"):
             parts.append(tuple(_with_signs(inner, signs) for inner in part))
         else:
             parts.append(part)
@@ -153,6 +153,13 @@ def times(node: Node, factor: Fraction) -> Node:
     if node[0] == "rel":
         return ("rel", (*node[1][:-1], times(node[1][-1], factor)), node[2])
     return ("mul", node, ("num", factor, None))
+
+
+def replaced(node: Node, old: Node, new: Node) -> Node:
+    """The tree with every `old` in it replaced."""
+    if node == old:
+        return new
+    return tuple(replaced(part, old, new) if isinstance(part, tuple) else part for part in node)
 
 
 def has_call(node: Node, name: str) -> bool:

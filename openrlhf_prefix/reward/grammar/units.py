@@ -54,6 +54,8 @@ _TABLE: dict[str, dict[str, str]] = {  # dimension -> names -> size
     "fahrenheit": {"fahrenheit": "1"},
     "plain": {"unit": "1"},
     "energy": {"J": "1", "joule": "1", "kJ": "1000", "kWh": "3600000"},
+    "electronvolt": {"eV": "1", "keV": "1000", "MeV": "1000000", "electronvolt": "1"},
+    "calorie": {"cal": "1", "kcal": "1000", "calorie": "1"},
     "force": {"N": "1", "newton": "1", "kN": "1000"},
     "power": {"W": "1", "watt": "1", "kW": "1000", "MW": "1000000"},
     "voltage": {"V": "1", "volt": "1", "mV": "1/1000"},

@@ -3,6 +3,9 @@
 norm(["is", "even"]) == ["even"]          countable(["apples"]) is True         countable(["left"]) is False
 """
 
+from fractions import Fraction
+from typing import Any
+
 from openrlhf_prefix.reward.grammar.units import NAMES as _UNIT_NAMES
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"  # "abcd" is a product of four letters, not a word
@@ -51,6 +54,23 @@ QUANTIFIERS = (
 )
 
 
+_VERBS = frozenset(("is", "are", "be", "was", "were", "that", "it", "there"))
+_COUNTED = frozenset(
+    ("fish", "sheep", "deer", "mice", "teeth", "geese", "dice", "old", "money", "water", "milk", "person")
+)
+_SPELT: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("real", "real number", "实数", "全体实数", "一切实数"), ("name", "R")),
+    **dict.fromkeys(("integer", "整数", "全体整数"), ("name", "Z")),
+    **dict.fromkeys(("empty", "null", "空集"), ("empty",)),
+    **{name: ("num", Fraction(number), None) for name, number in BASE_NAMES.items()},
+    **{name: ("num", Fraction(number), None) for name, number in (("zero", 0), ("one", 1))},
+}
+MULTIPLES = {
+    **{"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12},
+    **{"万": 10**4, "亿": 10**8, "千": 10**3, "百": 10**2},
+}
+
+
 def norm(words: list[str]) -> list[str]:
     """Words that say something, each in one form: no article, no "is", no plural."""
     return [_one(word) for word in words if word not in _SILENT]
@@ -65,7 +85,20 @@ def _one(word: str) -> str:
     return word[:-1] if plural else word
 
 
-def countable(words: list[str]) -> bool:
-    """Whether words after a number only name what it counts, so that they may be left out: 8 apples is 8."""
+def countable(words: list[str], one: bool = False) -> bool:
+    """Whether words after a number only name what it counts, so that they may be left out: 8 apples is 8.
+
+    There is a plural among them, or with `one` any noun: 5 wrong is no count. Nor is a sentence: 5 is the rest.
+    """
     said = norm(words)
-    return 0 < len(said) <= 4 and not any(word in _QUALIFIERS or word.rstrip("s") in _QUALIFIERS for word in words)
+    if not 0 < len(said) <= 4 or _VERBS & set(words):
+        return False
+    if any(word in _QUALIFIERS or word.rstrip("s") in _QUALIFIERS for word in (*words, *said)):
+        return False
+    return one or any(not word.isascii() or word in _COUNTED or _one(word) != word for word in words)
+
+
+def spelt(words: list[str]) -> tuple[Any, ...] | None:
+    """What words alone stand for: a set of numbers, or a number up to twelve."""
+    said = [word for word in norm(words) if word not in ("all", "any", "set", "of")]
+    return _SPELT.get(" ".join(said))
