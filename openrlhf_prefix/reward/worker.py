@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 Judge = Callable[[str, str], str]  # (gold, answer) -> reason
 
 CALCULUS = re.compile(r"\\(?:i*int|oint|lim|sum|prod|partial|frac\s*\{\s*(?:\\mathrm\s*\{)?d)(?![A-Za-z])")
+DOTS = re.compile(r"\\[lc]?dots|…|\.\.")
 FULL = 0.9  # share of the memory limit from which a worker counts as full
 
 
@@ -45,7 +46,7 @@ def load_judge() -> Judge:
 
     def by_math_verify(gold: str, answer: str) -> str:
         """For the calculus that our grammar does not know. Nothing else, for it drops what it does not understand."""
-        if any(has_words(text) or not CALCULUS.search(gold + answer) for text in (gold, answer)):
+        if any(has_words(text) or DOTS.search(text) or not CALCULUS.search(gold + answer) for text in (gold, answer)):
             return "unparseable"
         sides = [[item for item in parsed(text) if not isinstance(item, str)] for text in (gold, answer)]
         if not all(sides):

@@ -104,7 +104,7 @@ def bundles(answer: Answer) -> Bundle | None:
     if not pairs:
         listed = len(items) > 1 and set(answer.joins) == {","} and not any(item[0] in _JOINED for item in items)
         return Bundle(None, [items], listed=True) if listed else None
-    if len(pairs) < len(items):
+    if not all(_assignments(item) for item in _distributed(items)):
         return None
     names = [repr(name) for name, _ in pairs]
     width = len(set(names))

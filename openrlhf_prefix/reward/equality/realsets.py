@@ -60,8 +60,8 @@ class SetReader:
         if len(names) > 1 or (len(sets) > 1 and any(item[0] == "group" for item in answer.items)):
             raise NoSet
         found = sets[0].pieces
-        for one, join in zip(sets[1:], answer.joins[1:], strict=True):
-            both = intersection(found, one.pieces) if join != "or" else ()
+        for before, one, join in zip(sets, sets[1:], answer.joins[1:], strict=False):
+            both = () if join == "or" or before.plain or one.plain else intersection(found, one.pieces)
             found = tuple(both) or tuple(union(found, one.pieces))
         return RealSet(tuple(found), next(iter(names), None), all(one.plain for one in sets))
 

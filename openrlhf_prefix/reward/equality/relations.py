@@ -53,12 +53,23 @@ class Relations:
         first = answer[1][0]
         if len(trees.symbols(first)) == 1 and not trees.is_name(first) and not trees.has(first, "app"):
             return None  # 2x = 10 says that x is 5
+        if not self._is_near(answer):
+            return None
         exact = answer[1][: answer[2].index("approx") + 1] if "approx" in answer[2] else answer[1]
         exact = answer[1][1:] if len(exact) == 1 and not trees.is_constant(exact[0]) else exact
         known = [part for part in exact if trees.is_constant(part)]
         if any(not self.oracle.values(known[0], part) for part in known[1:]):
             return None
         return exact[0] if known and not trees.is_constant(exact[-1]) else exact[-1]
+
+    def _is_near(self, relation: Node) -> bool:
+        """Whether a number after an approximation sign is within a tenth of the one before it."""
+        for operator, left, right in zip(relation[2], relation[1], relation[1][1:], strict=False):
+            if operator == "approx" and trees.is_constant(left) and trees.is_constant(right):
+                exact, near = self.oracle.position(left), self.oracle.position(right)
+                if abs(exact - near) * 10 > abs(exact):
+                    return False
+        return True
 
     def _relations(self, gold: Node, answer: Node) -> bool:
         (_, left, left_ops), (_, right, right_ops) = gold, answer
@@ -84,6 +95,8 @@ class Relations:
     def _congruences(self, gold: Node, answer: Node) -> bool:
         left, right = _residue(gold, self.oracle), _residue(answer, self.oracle)
         if left is None or right is None or not self.oracle.values(left[2], right[2]):
+            return False
+        if any(side[0] is not None and not trees.is_name(side[0]) for side in (left, right)):
             return False
         if left[0] is not None and right[0] is not None and not self.item(left[0], right[0]):
             return False

@@ -12,6 +12,9 @@ from openrlhf_prefix.reward.grammar.structure import Structure
 from openrlhf_prefix.reward.grammar.tokens import Token, Unreadable, cut
 from openrlhf_prefix.reward.grammar.words import UNITS
 
+_AFTER_NO_LABEL = "is are isn't or and if unless except not wrong ne le ge to < > approx"
+_NO_CHOICE = frozenset(_AFTER_NO_LABEL.split())
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -68,6 +71,8 @@ def _choice(tokens: tuple[Token, ...]) -> tuple[str, Answer | None] | None:
         return None
     if not rest:
         return letter.text.upper(), None
+    if rest[0].kind == "sep" or rest[0].text in _NO_CHOICE:
+        return None
     if any(token.kind == "sep" and _is_label(rest[at + 1 : at + 3]) for at, token in enumerate(rest)):
         return None  # (A) or (B) is no choice
     ratio = kinds[1:2] == [":"] and (rest[0].kind == "let" or any(token.text in "=:" for token in rest))

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from openrlhf_prefix.reward.grammar.cursor import Cursor, Node, join
 from openrlhf_prefix.reward.grammar.tokens import Token, Unreadable
+from openrlhf_prefix.reward.grammar.trees import accented
 
 _CALLED = """
 sin cos tan cot sec csc sinh cosh tanh coth asin acos atan ln lg exp gcd lcm max min floor ceil abs arg Re Im sgn det
@@ -177,7 +178,7 @@ class Atoms(Cursor):
         raise Unreadable(f"\\{name} is not known")
 
     def _accented(self, name: str) -> Node:
-        r"""\vec{AB} is not \vec{BA}; \overline{AB} and \triangle ABC are in no order, \angle ABC is \angle CBA."""
+        """\\vec AB and \\vec{AB}."""
         if self.is_next("mark", "{"):
             inner = self.braced()
         else:
@@ -185,13 +186,7 @@ class Atoms(Cursor):
             while self.peek().kind == "let":
                 letters.append(self.factor())
             inner = join("mul", letters or [self.atom()])
-        names = inner[1:] if inner[0] == "mul" else ()
-        segment = name in ("overline", "bar", "triangle", "odot") and all(str(one[1]).isupper() for one in names)
-        if not names or segment or any(one[0] not in ("sym", "const") for one in names):
-            return ("app", name, inner)
-        if "angle" in name and repr(names) > repr(names[::-1]):
-            names = names[::-1]
-        return ("app", name, *names)
+        return accented(name, inner)
 
     def _call(self, name: str) -> Node:
         power = None

@@ -76,7 +76,7 @@ _EDITS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<!\\)\\[()\[\]]"), " "),  # \( \) \[ \]
     # 10\,000  11,\! 111  1{,}000: separators of thousands
     (re.compile(r"(?<=\d)(?:\\,|,\\!|\s?\{\s*,\s*\}|\\!|~|\\[ ;:])\s*(?=\d{3}(?!\d))"), ""),
-    (re.compile(r"\^\s*\{?\s*\\circ\s*\}?"), r"\\degree "),
+    (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))"), r"\\degree "),
     (re.compile(r"\\degree\s*(?:\\(?:mathrm|text|rm)\s*\{\s*C\s*\}|C(?![A-Za-z]))"), r"\\text{ celsius}"),
     (re.compile(r"\\degree\s*(?:\\(?:mathrm|text|rm)\s*\{\s*F\s*\}|F(?![A-Za-z]))"), r"\\text{ fahrenheit}"),
     (re.compile(r"(?<=\d)\{,\}(?=\d)"), "."),  # and otherwise a decimal comma
@@ -98,6 +98,7 @@ _EDITS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     ),
     (re.compile(r"(?<=[\d}])\s*m\s*/\s*s(?![A-Za-z])"), r"\\text{ m/s}"),
     (re.compile(r"(?<=\d)\s*h\s*(?=\d)"), r"\\text{ h }"),
+    (re.compile(r"(?<=\d)\s*(min|sec)\s*$"), r"\\text{ \1}"),
     (re.compile(r"^\s*共(?=\s*\d)"), ""),
     (re.compile(r"<="), r"\\le "),
     (re.compile(r">="), r"\\ge "),
@@ -106,7 +107,6 @@ _EDITS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
 _REALS = r"\\mathbb\s*\{?\s*R\s*\}?\s*"
 _LATE_EDITS = [  # once each command has one name
     (re.compile(r"\\in\s*(?:\\math(?:bf|rm|bb)\s*)?\{?\s*([RZNQC])\s*\}?(?![A-Za-z\\])"), r"\\in \\mathbb{\1}"),
-    (re.compile(r"^\s*\\mathbf\s*\{?\s*([RZQ])\s*\}?\s*$"), r"\\mathbb{\1}"),
     (re.compile(_REALS + r"(?:[\^_]\s*\{?\s*\+\s*\}?|_\s*\{\s*>\s*0\s*\})"), r"(0,\\infty)"),
     (re.compile(_REALS + r"(?:[\^_]\s*\{?\s*-\s*\}?|_\s*\{\s*<\s*0\s*\})"), r"(-\\infty,0)"),
     (re.compile(_REALS + r"_\s*\{\s*\\ge\s*0\s*\}"), r"[0,\\infty)"),
@@ -117,10 +117,14 @@ _LATE_EDITS = [  # once each command has one name
     (re.compile(r"\\mathbb\s*\{?\s*N\s*\}?\s*[\^_]\s*\{?\s*\*\s*\}?"), r"\\mathbb{N+}"),
     (re.compile(r"\\mathbb\s*\{?\s*Z\s*\}?\s*_\s*\{\s*\\ge\s*0\s*\}"), r"\\mathbb{N}"),
     (re.compile(r"\(\s*([A-Za-z](?:_\{?\d\}?)?\s*\\in(?![A-Za-z])[^()]*)\)"), r", \1"),  # (k in Z)
+]
+_LAST_EDITS = [  # without a label and dollars around
+    (re.compile(r"^\s*\\mathbf\s*\{?\s*([RZQ])\s*\}?\s*$"), r"\\mathbb{\1}"),
     # ]1,2[ is (1,2)
     (re.compile(r"(^|\\in|\\cup|=)\s*\]\s*([^\[\],;]+[,;][^\[\],;]+)(?=[\[\]])"), r"\1 (\2"),
     (re.compile(r"([(\[][^()\[\]]+[,;][^()\[\]]+)\[(?=\s*(?:$|\\cup|,))"), r"\1)"),
 ]
+_BRACED = re.compile(r"\{(?:[^{}\\]|\\.|\{(?:[^{}\\]|\\.|\{[^{}]*\})*\})*\}")
 _LABEL = re.compile(
     r"\s*(?:\\text[a-z]*\s*\{)?\s*(?:(?:the\s+)?(?:correct\s+|final\s+)?(?:answer|ans)\s*(?:is(?![a-z])\s*[:=]?|[:=])"
     r"|答案\s*[是为]?\s*[:=]?|(?:option|choice|选项|故选|选)\s*[:=]?\s*(?=\(?[A-J](?![A-Za-z])))\s*",
@@ -142,7 +146,10 @@ def canonical(text: str) -> str:
     if label:
         text = text[label.end() :]
         text = text.replace("}", "", 1) if "{" in label.group() else text
-    return text.strip().lstrip(":").rstrip(".:").strip()
+    text = text.strip().lstrip(":=").rstrip(".:").strip()
+    for pattern, replacement in _LAST_EDITS:
+        text = pattern.sub(replacement, text)
+    return text[1:-1].strip() if _BRACED.fullmatch(text) else text
 
 
 def _without_dollars(text: str) -> str:

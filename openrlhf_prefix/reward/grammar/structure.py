@@ -136,6 +136,8 @@ class Structure(Formula):
         modulus = self._modulus()
         if modulus is None and parts[-1][0] == "mod" and "equiv" in operators:
             parts[-1], modulus = parts[-1][1], parts[-1][2]
+        if modulus is not None and not set(operators) <= {"equiv", "="}:
+            raise Unreadable("a modulus without a congruence")
         if modulus is not None:
             return ("cong", tuple(parts), modulus)
         return ("rel", tuple(parts), tuple(operators)) if operators else parts[0]

@@ -151,9 +151,9 @@ def matching_brace(text: str, at: int) -> int:
 
 def _add_multiple(text: str, out: list[Token]) -> bool:
     """3 million: the number before a word is multiplied by it."""
-    if text not in MULTIPLES or not out or out[-1].value is None:
+    last = out[-1] if out else END
+    if text not in MULTIPLES or last.value is None:
         return False
-    last = out[-1]
     out[-1] = Token("num", f"{last.text} {text}", last.value * MULTIPLES[text], spaced=last.spaced)
     return True
 
@@ -203,8 +203,6 @@ def _add_command(name: str, out: list[Token], spaced: bool) -> None:
         out.append(Token("mark", "%"))
     elif name in _MARKS:
         out.append(Token("mark", _MARKS[name], spaced=spaced))
-    elif name == "dots":
-        raise Unreadable("an enumeration that is left to the reader")
     else:
         out.append(Token("cmd", name, spaced=spaced))
 

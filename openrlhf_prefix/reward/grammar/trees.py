@@ -165,3 +165,13 @@ def replaced(node: Node, old: Node, new: Node) -> Node:
 def has_call(node: Node, name: str) -> bool:
     """Whether a function of that name is called anywhere in it."""
     return any(one[:2] == ("call", name) for one in nodes(node))
+
+
+def accented(name: str, inner: Node) -> Node:
+    r"""\vec{AB} is not \vec{BA}; \overline{AB} and \triangle ABC are in no order, \angle ABC is \angle CBA."""
+    names = inner[1:] if inner[0] == "mul" else ()
+    segment = name in ("overline", "bar", "triangle", "odot") and all(str(one[1]).isupper() for one in names)
+    if not names or segment or any(one[0] not in ("sym", "const") for one in names):
+        return ("app", name, inner)
+    backwards = "angle" in name and repr(names) > repr(names[::-1])
+    return ("app", name, *(names[::-1] if backwards else names))

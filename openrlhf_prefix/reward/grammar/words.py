@@ -43,6 +43,7 @@ deficit surplus debt win lose odd even prime composite positive negative rationa
 finite infinite true false yes no not never only always approximately about around exactly nearly almost modulo mod
 remainder root per plus minus if when where unless except without divides divisible squared cubed half double twice
 third quarter dozen hundred thousand million billion trillion
+wrong incorrect invalid maybe perhaps unknown impossible undefined guess hot cold short tall long wide late
 以上 以下 以内 以外 左右 上午 下午 左 右 东 西 南 北 奇数 偶数 质数 合数 正 负
 大于 小于 至少 至多 万 亿 千 百 半 倍多 多
 """
@@ -91,6 +92,8 @@ def countable(words: list[str], one: bool = False) -> bool:
     There is a plural among them, or with `one` any noun: 5 wrong is no count. Nor is a sentence: 5 is the rest.
     """
     said = norm(words)
+    if any(word.endswith("ly") and word not in ("family", "fly", "jelly", "lily") for word in words):
+        return False
     if not 0 < len(said) <= 4 or _VERBS & set(words):
         return False
     if any(word in _QUALIFIERS or word.rstrip("s") in _QUALIFIERS for word in (*words, *said)):

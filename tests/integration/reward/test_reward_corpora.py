@@ -25,6 +25,11 @@ def corpus(name: str) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
+def response(row: dict) -> str:
+    """A response as it stands, or an answer in a box."""
+    return row.get("response") or box(row["answer"])
+
+
 LABELLED = corpus("labelled")
 TIMEOUT, MEMORY_MB = 1.5, 1024
 
@@ -90,17 +95,56 @@ def test_the_labelled_corpus_has_20_rows_of_both_labels_in_every_category() -> N
     assert all(labels[category, label] >= 5 for category in rows for label in (True, False))
 
 
-@pytest.mark.parametrize("name", ["labelled", "disputes", "neighbours"])
+@pytest.mark.parametrize("name", ["labelled", "disputes", "neighbours", "kinds"])
 def test_every_pair_is_judged_as_labelled(name: str) -> None:
     """How bare math-verify does on them: benchmarks/verifier_accuracy.py."""
     rows = corpus(name)
     with MathVerifier(workers=2, timeout=20.0) as patient:
-        scores = patient.score([box(row["answer"]) for row in rows], [row["gold"] for row in rows])
+        scores = patient.score([response(row) for row in rows], [row["gold"] for row in rows])
     assert [row for row, score in zip(rows, scores, strict=True) if (score.value == 1.0) != row["equal"]] == []
 
 
 def test_the_corpora_hold_both_labels_and_no_pair_twice() -> None:
-    for name in ("disputes", "neighbours"):
+    for name in ("disputes", "neighbours", "kinds"):
         labels = Counter(row["equal"] for row in corpus(name))
         assert min(labels[True], labels[False]) >= 80
-        assert len({(row["gold"], row["answer"]) for row in corpus(name)}) == len(corpus(name))
+        assert len({(row["gold"], response(row)) for row in corpus(name)}) == len(corpus(name))
+
+
+# each says something else than the gold that it is made of
+CONTRADICTIONS = [
+    *(
+        r"{} \text{{ is wrong}}",
+        r"{} \text{{ or }} 97",
+        "{}, 97",
+        r"{}\ldots",
+        r"{} \ne 97",
+        r"\text{{not }} {}",
+        r"\ne {}",
+    ),
+    *(
+        "< {}",
+        "97 = {}",
+        r"{} \text{{ PM}}",
+        r"{} \text{{ left}}",
+        r"{} \text{{ if }} x>97",
+        r"{} \to 97",
+        r"{} \pm 97",
+    ),
+    *(
+        r"{} \text{{ (probably)}}",
+        r"\text{{at least }}{}",
+        r"{} \text{{ except }} 97",
+        r"\text{{maybe }}{}",
+        r"\lnot {}",
+    ),
+]
+
+
+def test_nothing_that_contradicts_a_gold_is_paid() -> None:
+    golds = [row["gold"] for row in LABELLED if row["category"] not in ("inequalities", "intervals")][::4]
+    pairs = [(form.format(gold), gold) for gold in golds for form in CONTRADICTIONS]
+    assert len(pairs) > 1000
+    with MathVerifier(workers=2, timeout=20.0) as patient:
+        scores = patient.score([box(answer) for answer, _ in pairs], [gold for _, gold in pairs])
+    assert [pair for pair, score in zip(pairs, scores, strict=True) if score.value] == []
