@@ -73,6 +73,13 @@ FAULTS = [
         FEW_LAYOUTS,
     ),
     Fault(
+        "EMA untouched",
+        "runtime/learner/average.py",
+        "average.lerp_(piece.detach().cpu(), 1 - self.beta)",
+        "average.clone().lerp_(piece.detach().cpu(), 1 - self.beta)",
+        "tests/integration/runtime/test_average.py::test_the_export_is_the_average_over_the_applied_steps",
+    ),
+    Fault(
         "uneven forward batches",
         "runtime/controller/experience_maker.py",
         "self.make_experience(filled(batches, self._ranks()))",

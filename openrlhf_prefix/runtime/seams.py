@@ -53,6 +53,13 @@ SEAMS = [
     Seam("deepspeed.runtime.zero.stage3", "DeepSpeedZeroOptimizer_Stage3._overflow_clean_up", "a step is discarded"),
     Seam("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer.scaled_global_norm", "gradient of prefixes"),
     Seam("deepspeed.runtime.zero.stage3", "DeepSpeedZeroOptimizer_Stage3._get_norm_groups", "gradient of prefixes"),
+    Seam("deepspeed.runtime.zero.stage_1_and_2", "DeepSpeedZeroOptimizer.update_lp_params", "puts the average in"),
+    Seam(
+        "deepspeed.runtime.zero.stage3",
+        "DeepSpeedZeroOptimizer_Stage3._reassign_or_swap_out_partitioned_parameters",
+        "puts the average in",
+    ),
+    Seam("deepspeed.utils.zero_to_fp32", "parse_optim_states", "replaced: the average's pieces are exported"),
     Seam("openrlhf.trainer.ray.vllm_worker_wrap", "WorkerWrap", "extended: fingerprints of the engine's weights"),
     Seam("openrlhf.trainer.ray.ppo_actor", "PolicyModelActor", "forward also returns entropies"),
     Seam("openrlhf.trainer.ray.ppo_actor", "PolicyModelActor.save_checkpoint", "replaced: complete, checked, atomic"),

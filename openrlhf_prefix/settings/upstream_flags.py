@@ -35,7 +35,8 @@ TESTED = {
     "tests/integration/runtime/test_filtering.py": (
         *("algo.dynamic_filtering_enable", "algo.dynamic_filtering_range"),
     ),
-    "tests/integration/runtime/test_checkpoints.py": ("ds.lora.rank", "train.enable_ema"),
+    "tests/integration/runtime/test_checkpoints.py": ("ds.lora.rank",),
+    "tests/integration/runtime/test_average.py": ("train.enable_ema", "train.ema_beta"),
     "tests/contract/test_loss_against_openrlhf.py": (
         *("algo.advantage.is_correction_gating", "actor.policy_loss_type"),
     ),

@@ -1,5 +1,6 @@
 """The policy's training process: OpenRLHF's actor with our trainer, and one forward for log-probs and entropies."""
 
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.runtime import context, deadlines, seams
 from openrlhf_prefix.runtime.learner import checkpoints, export, lora
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer, hold_at_end
+from openrlhf_prefix.runtime.learner.average import PART, Average
 from openrlhf_prefix.runtime.learner.fp32 import InFp32
 from openrlhf_prefix.runtime.learner.probe import accumulation_coefficients
 from openrlhf_prefix.runtime.platform import adapter
@@ -33,13 +35,16 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
             checkpoints.confirm(checkpoints.folder_of(strategy.args) / chosen)
             # Upstream would take what `latest` names, and DeepSpeed would run whatever the files name.
             strategy.load_ckpt = checkpoints.loader(strategy.load_ckpt, checkpoints.folder_of(strategy.args) / chosen)
+        flags = strategy.args.train
+        averaged, flags.enable_ema = flags.enable_ema, False  # upstream would hold a second engine for it
         with seams.replaced("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", PrefixActorTrainer):
             super().init_model_from_pretrained(strategy, pretrain, max_steps, *args, **kwargs)
+        flags.enable_ema = averaged
         hold_at_end(self.actor_scheduler, max_steps)
         # By name: further state of this rank joins here, and is saved and restored with the checkpoint.
         self.parts = {"generators": checkpoints.Generators(), "trainer": self.trainer}
-        if self.ema_model:
-            self.parts["average"] = checkpoints.Average(self.ema_model.model.module, strategy.time_steps)
+        if averaged:
+            self.trainer.average = self.parts[PART] = Average(self.actor.model.optimizer, flags.ema_beta)
         if chosen:
             checkpoints.load_rank(checkpoints.folder_of(strategy.args) / chosen, self.parts)
 
@@ -63,14 +68,15 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         self._export(Path(self.strategy.args.ckpt.output_dir))
 
     def _export(self, out: Path) -> None:
-        """All ranks gather the weights, rank 0 writes them."""
-        exported = self.ema_model if self.strategy.args.train.enable_ema else self.actor
-        engine = exported.model
-        checkpoints.refuse_nonfinite(engine.module)
-        state = export.gather(engine, self.strategy.args)
-        if dist.get_rank() == 0:
-            with export.temporary_companions(engine.module.config, self.strategy.args) as companions:
-                export.write(state, companions, out, self.strategy.args.model.trust_remote_code)
+        """All ranks gather the weights, or their moving average, and rank 0 writes them."""
+        engine, average = self.actor.model, self.trainer.average
+        with average.in_place() if average else contextlib.nullcontext():
+            checkpoints.refuse_nonfinite(engine.module)
+            state = export.gather(engine, self.strategy.args)
+            # Inside the block: on a CPU what was gathered may be the weights themselves.
+            if dist.get_rank() == 0:
+                with export.temporary_companions(engine.module.config, self.strategy.args) as companions:
+                    export.write(state, companions, out, self.strategy.args.model.trust_remote_code)
         dist.barrier()
 
     @torch.no_grad()

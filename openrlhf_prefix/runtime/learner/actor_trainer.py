@@ -22,6 +22,7 @@ from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.learner import accumulation, lora
+from openrlhf_prefix.runtime.learner.average import Average
 from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
 from openrlhf_prefix.runtime.rows.batches import micro_batches
 from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
@@ -95,6 +96,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.ranks = self.strategy.ds_device_mesh["dp"].get_group()
         self.prepare(self.args.hybrid.imitation_coef)
         self.skipped_in_a_row = 0  # optimizer steps, see _count_skipped
+        self.average: Average | None = None  # of the weights; set by the actor where train.enable_ema asks for one
 
     def prepare(self, imitation_coef: float, measure_prefix: bool = False, supervised: bool = False) -> None:
         """Called before every rollout batch.
@@ -166,8 +168,8 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self._count_skipped(applied)
         if applied:
             sums.merge(of_step)
-            if self.ema_model:
-                self.strategy.moving_average(self.actor, self.ema_model, self.ema_beta, "cuda")
+            if self.average:
+                self.average.update()
         return applied
 
     def _finite(self, losses: list[torch.Tensor]) -> bool:

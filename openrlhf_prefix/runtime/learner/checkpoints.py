@@ -77,22 +77,6 @@ class Generators:
             torch.cuda.set_rng_state(state["cuda"])
 
 
-@dataclass
-class Average:
-    """The moving average of the weights as a Stateful: what this rank holds of it, and upstream's count of updates."""
-
-    model: torch.nn.Module
-    counts: dict[str, int]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"count": self.counts["ema"], "weights": [held.cpu() for held in map(local, self.model.parameters())]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.counts["ema"] = state["count"]
-        for parameter, saved in zip(self.model.parameters(), state["weights"], strict=True):
-            local(parameter).copy_(saved)
-
-
 def local(parameter: torch.nn.Parameter) -> torch.Tensor:
     """What this rank holds of a parameter: its shard under ZeRO-3, else all of it."""
     return (parameter.ds_tensor if hasattr(parameter, "ds_tensor") else parameter).data

@@ -33,8 +33,9 @@ from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.kinds import is_checkpoint, refuse_export_as_checkpoint
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.runtime.learner import lora, pickles
-from openrlhf_prefix.runtime.learner.checkpoints import COMPANIONS
+from openrlhf_prefix.runtime import seams
+from openrlhf_prefix.runtime.learner import average, lora, pickles
+from openrlhf_prefix.runtime.learner.checkpoints import COMPANIONS, rank_file
 from openrlhf_prefix.settings.model import read_config, read_tokenizer, refuse_code, stop_ids
 
 NAMES = "tensors.json"  # tensor names of the model that training started from; null where it does not tell them
@@ -193,12 +194,22 @@ def untied(
 
 def from_checkpoint(checkpoint: Path, facts: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The weights of a DeepSpeed checkpoint of any ZeRO stage, in the dtype that its run trains in and by the names of
-    its model, LoRA's beside the others; `facts` are those of its manifest. UserError where it holds code."""
+    its model, LoRA's beside the others; `facts` are those of its manifest. A run with train.enable_ema gives their
+    moving average, as it does at its end. UserError where it holds code."""
+    from deepspeed.utils import zero_to_fp32
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
+    upstream = zero_to_fp32.parse_optim_states
+
+    def averages(files: list[str], folder: str) -> tuple[int, int, list[list[torch.Tensor]]]:
+        stage, ranks, _ = upstream(files, folder)
+        return stage, ranks, average.of_checkpoint([checkpoint / rank_file(rank) for rank in range(ranks)])
+
+    pieces = averages if facts["flags"]["train.enable_ema"] else upstream
     silence = io.StringIO()  # it reports every shard
     quiet = contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence)
-    with quiet[0], quiet[1], pickles.restricted(checkpoint):
+    of_average = seams.replaced("deepspeed.utils.zero_to_fp32", "parse_optim_states", pieces)
+    with quiet[0], quiet[1], pickles.restricted(checkpoint), of_average:
         lazy = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.parent), checkpoint.name, lazy_mode=True)
     flags, state = facts["flags"], {}
     dtype, of_adapters = DTYPES[flags["ds.param_dtype"]], getattr(torch, facts.get("lora_dtype", "float32"))
@@ -228,7 +239,7 @@ def export(source: Path, out: Path, adapter: bool = False, code: bool = False) -
     if adapter and not flags["ds.lora.rank"]:
         raise UserError(f"{checkpoint} was not trained with LoRA (ds.lora.rank is 0): leave --adapter out")
     if flags["train.enable_ema"]:
-        print("these are the weights in training; their moving average is exported at the end of the run")
+        print("exporting the moving average of the weights (train.enable_ema)")
     state = from_checkpoint(checkpoint, facts)
     wrong = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if wrong:

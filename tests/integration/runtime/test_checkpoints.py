@@ -26,7 +26,6 @@ from openrlhf_prefix.errors import RunStopped, UserError
 from openrlhf_prefix.runtime.driver import resume
 from openrlhf_prefix.runtime.learner import export_command
 from openrlhf_prefix.runtime.learner.checkpoints import wait_for_all
-from openrlhf_prefix.runtime.weights.check import trainer_fingerprints
 
 LAYOUTS = [(ranks, stage, tied, 0) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
 LAYOUTS += [(1, 2, True, 4), (2, 3, False, 4)]  # the last number is the rank of LoRA
@@ -137,25 +136,6 @@ def test_what_has_no_adapter_is_not_exported_as_one(runs: Path, tmp_path: Path) 
     with pytest.raises(UserError, match=r"not trained with LoRA \(ds.lora.rank is 0\): leave --adapter out"):
         export_command.main([str(run_of(runs, *LAYOUTS[0])), str(tmp_path / "adapter"), "--adapter"])
     assert not any(tmp_path.iterdir())
-
-
-def move_the_average(folder: Path) -> None:
-    """OpenRLHF's update of the average wants a GPU, so its weights are set here."""
-    flags = {"ds.zero_stage": 3, "train.enable_ema": True}
-    policy = make_policy(folder / "source", folder / "run", **flags)
-    for parameter in policy.ema_model.model.module.parameters():
-        parameter.ds_tensor.data.add_(1.0)
-    policy.strategy.time_steps["ema"] = 7
-    policy.save_checkpoint("global_step1", CONTROLLER)
-    again = make_policy(folder / "source", folder / "run", "global_step1", **flags)
-    assert again.strategy.time_steps["ema"] == 7
-    assert trainer_fingerprints(again.ema_model.model.module) == trainer_fingerprints(policy.ema_model.model.module)
-    assert again.weight_fingerprints() != trainer_fingerprints(again.ema_model.model.module)
-
-
-def test_the_moving_average_is_restored(tmp_path: Path) -> None:
-    make_source(tmp_path / "source", tied=False)
-    run_ranks(1, move_the_average, tmp_path)
 
 
 def save_with_an_old_list(folder: Path) -> None:
