@@ -41,11 +41,11 @@ def gradient_norm(engine: Any) -> float:
 def finite_gradient(engine: Any) -> bool:
     """Whether the accumulated gradient is finite on all ranks, where DeepSpeed would apply it all the same.
 
-    Called like gradient_norm(). ZeRO-1/2, and everything in fp16, look by themselves and skip the step. ZeRO-3 in bf16
-    does not; its norms say -1 where a gradient is NaN or infinite.
+    Called like gradient_norm(). ZeRO-1/2 look by themselves and skip the step. ZeRO-3 does not; its norms say -1
+    where a gradient is NaN or infinite.
     """
     optimizer = engine.optimizer
-    if hasattr(optimizer, "scaled_global_norm") or optimizer.dtype == torch.float16:
+    if hasattr(optimizer, "scaled_global_norm"):
         return True
     return bool((torch.stack(optimizer._get_norm_groups()) >= 0).all())
 

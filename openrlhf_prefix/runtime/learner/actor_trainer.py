@@ -179,9 +179,9 @@ class PrefixActorTrainer(ActorPPOTrainer):
         return wrong.item() == 0
 
     def _count_skipped(self, applied: bool) -> None:
-        """RunStopped after three skipped steps in a row. Under fp16 a skipped step is how the loss scale is found."""
+        """RunStopped after three skipped steps in a row."""
         self.skipped_in_a_row = 0 if applied else self.skipped_in_a_row + 1
-        if self.skipped_in_a_row == SKIPPED_LIMIT and self.args.ds.param_dtype != "fp16":
+        if self.skipped_in_a_row == SKIPPED_LIMIT:
             raise RunStopped(
                 f"{SKIPPED_LIMIT} optimizer steps in a row had a loss or a gradient that is not finite, and none was "
                 "applied: go back to a checkpoint with a lower actor.adam.lr in a new run, or look at the rewards"

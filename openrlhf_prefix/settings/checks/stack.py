@@ -16,8 +16,14 @@ TABLE: list[Rule] = [
         "takes another optimizer, whose gradients cannot be looked at (stage 1): use ds.zero_stage 3, or leave it out",
     ),
     (
-        lambda a: a.prefix.gradient_every and a.prefixed and a.ds.param_dtype != "bf16",
-        "prefix.gradient_every measures on ZeRO's bf16 optimizers: set it to 0 with ds.param_dtype fp16",
+        lambda a: a.ds.param_dtype != "bf16",
+        "ds.param_dtype is {a.ds.param_dtype}: OpenRLHF starts the engines in bf16, which cannot hold its weights; "
+        "leave it at bf16",
+    ),
+    (
+        lambda a: a.ds.load_in_4bit,
+        "ds.load_in_4bit: the engines sample with bf16 weights, into which no adapter of 4-bit ones can be merged, "
+        "and which cannot be compared with them; to save memory use ds.lora.rank, ds.zero_stage 3 or ds.adam_offload",
     ),
     (
         lambda a: a.logger.wandb.key == FROM_ENVIRONMENT and not a.in_environment(WANDB_KEY),

@@ -35,6 +35,8 @@ UPSTREAM = {
     "ds.grad_accum_dtype": "",
     "eval.n_samples_per_prompt": 4,
     "eval.steps": -1,
+    "reward.model_name_or_path": "",
+    "reward.remote_url": "",
     "rollout.batch_size": 8,
     "rollout.max_new_tokens": 64,
     "rollout.n_samples_per_prompt": 4,
@@ -49,7 +51,7 @@ UPSTREAM = {
     "logger.wandb.key": "",
 }
 SWITCHES = ("train.async_enable", "train.dynamic_batch_enable", "train.colocate_all")
-SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss")
+SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss", "ds.load_in_4bit")
 
 
 def resolved(**explicit: object) -> SimpleNamespace:
@@ -136,6 +138,10 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         (
             {"hybrid__preset": "relift", "algo__dynamic_filtering_enable": True},
             "drops the groups that failed before rescue buffer sees them",
+        ),
+        (
+            {"reward__model_name_or_path": "some/model", "algo__dynamic_filtering_enable": True},
+            "looks at the rewards of rollouts, which reward.model_name_or_path gives only after it",
         ),
         (
             {"prefix__controller": "on_failure", "algo__dynamic_filtering_enable": True},
@@ -381,7 +387,8 @@ def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
         ({"prefix__gradient_every": -1}, "give 0 (never) or more"),
         ({"ds__zero_stage": 2, "ds__grad_accum_dtype": "fp32"}, "DeepSpeed 0.19.6 ignores it (stage 2)"),
         ({"ds__zero_stage": 1, "ds__grad_accum_dtype": "fp32"}, "cannot be looked at (stage 1)"),
-        ({"ds__param_dtype": "fp16"}, "set it to 0 with ds.param_dtype fp16"),
+        ({"ds__param_dtype": "fp16"}, "ds.param_dtype is fp16: OpenRLHF starts the engines in bf16"),
+        ({"ds__load_in_4bit": True}, "ds.load_in_4bit: the engines sample with bf16 weights"),
         ({"ds__zero_stage": 0}, "choose 1, 2 or 3"),
         (
             {"algo__advantage__is_correction_level": "seq", "algo__advantage__is_correction_mode": "clip"},
