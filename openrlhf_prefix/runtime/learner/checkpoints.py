@@ -27,6 +27,7 @@ from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import PARTIAL, Store, place
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.learner import pickles
+from openrlhf_prefix.runtime.platform import adapter
 
 CONTROLLER = "controller.pt"
 COMPANIONS = "hf"  # folder of an export's files beside the weights
@@ -65,7 +66,7 @@ class Generators:
             "python": random.getstate(),
             "numpy": (kind, keys.tolist(), *rest),
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+            "cuda": torch.cuda.get_rng_state() if adapter.current().name == "cuda" else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ from openrlhf_prefix.settings.model import read_config, read_tokenizer, refuse_c
 
 NAMES = "tensors.json"  # tensor names of the model that training started from; null where it does not tell them
 SHARD = "5GB"
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPE = torch.bfloat16  # of every export, as of training and engines
 
 
 def write_companions(folder: Path, config: Any, args: SimpleNamespace) -> None:
@@ -48,13 +48,13 @@ def write_companions(folder: Path, config: Any, args: SimpleNamespace) -> None:
 
     Args:
         config: of the model in training; what training alone needs of it is undone.
-        args: nested flags; the source model, ds.param_dtype and the stop ids are read.
+        args: nested flags; the source model, and the stop ids are read.
     """
     folder.mkdir()
     name = args.actor.model_name_or_path
     source, exported = read_config(args), copy.deepcopy(config)
     exported.use_cache, exported.pad_token_id = source.use_cache, source.pad_token_id
-    exported.dtype = str(DTYPES[args.ds.param_dtype]).removeprefix("torch.")
+    exported.dtype = str(DTYPE).removeprefix("torch.")
     exported.save_pretrained(folder)
     tokenizer = read_tokenizer(args)
     tokenizer.save_pretrained(folder)
@@ -80,13 +80,21 @@ def temporary_companions(config: Any, args: SimpleNamespace) -> Iterator[Path]:
 
 
 def gather(engine: Any, args: SimpleNamespace) -> dict[str, torch.Tensor]:
-    """The whole weights of a DeepSpeed engine on the CPU of rank 0; all ranks have to call this."""
+    """The weights of a DeepSpeed engine on the CPU of rank 0, nothing on the others; all ranks have to call this.
+
+    A node has one memory and many ranks: the model has to be in it once.
+    """
+    first = torch.distributed.get_rank() == 0
+    if not args.ds.lora.rank and args.ds.zero_stage > 2:
+        return engine._consolidated_16bit_state_dict() or {}  # OpenRLHF's way too; the public one writes files
+    tensors = engine.module.state_dict().items()
     if args.ds.lora.rank:
-        merged = lora.merged_parameters(engine.module, lora.scaling(args.ds.lora))
-        return {name: tensor.cpu() for name, tensor in merged}
-    if args.ds.zero_stage > 2 or args.ds.tensor_parallel_size > 1:
-        return engine._consolidated_16bit_state_dict()  # OpenRLHF's way too; the public one writes files
-    return {name: tensor.detach().cpu() for name, tensor in engine.module.state_dict().items()}
+        tensors = lora.merged_parameters(engine.module, lora.scaling(args.ds.lora))
+    state = {}
+    for name, tensor in tensors:  # every rank goes through all: under ZeRO-3 each is gathered on the way
+        if first:
+            state[name] = tensor.detach().cpu()
+    return state
 
 
 def _folder(model: str) -> Path:
@@ -211,10 +219,10 @@ def from_checkpoint(checkpoint: Path, facts: Mapping[str, Any]) -> dict[str, tor
     of_average = seams.replaced("deepspeed.utils.zero_to_fp32", "parse_optim_states", pieces)
     with quiet[0], quiet[1], pickles.restricted(checkpoint), of_average:
         lazy = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.parent), checkpoint.name, lazy_mode=True)
-    flags, state = facts["flags"], {}
-    dtype, of_adapters = DTYPES[flags["ds.param_dtype"]], getattr(torch, facts.get("lora_dtype", "float32"))
+    state = {}
+    of_adapters = getattr(torch, facts.get("lora_dtype", "float32"))
     for name in list(lazy):
-        state[name] = lazy.pop(name).contiguous().to(of_adapters if lora.is_adapter(name) else dtype)
+        state[name] = lazy.pop(name).contiguous().to(of_adapters if lora.is_adapter(name) else DTYPE)
     return state
 
 

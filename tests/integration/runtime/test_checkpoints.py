@@ -24,8 +24,9 @@ from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import RunStopped, UserError
 from openrlhf_prefix.runtime.driver import resume
-from openrlhf_prefix.runtime.learner import export_command
-from openrlhf_prefix.runtime.learner.checkpoints import wait_for_all
+from openrlhf_prefix.runtime.learner import export, export_command
+from openrlhf_prefix.runtime.learner.checkpoints import Generators, wait_for_all
+from openrlhf_prefix.runtime.platform import adapter
 
 LAYOUTS = [(ranks, stage, tied, 0) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
 LAYOUTS += [(1, 2, True, 4), (2, 3, False, 4)]  # the last number is the rank of LoRA
@@ -53,9 +54,11 @@ def save_and_go_on(folder: Path, ranks: int) -> None:
             train(policy, seed=step)
             policy.save_checkpoint(f"global_step{step}", {**CONTROLLER, "global_step": step})
         policy.save_model()
+        held = len(export.gather(policy.actor.model, policy.strategy.args))
         found = {"uninterrupted": [draws(), train(policy, seed=3), policy.weight_fingerprints(), draws()]}
         policy.actor.model.destroy()
         again = make_policy(model, run, "global_step2", **flags)
+        found["gathered tensors"] = held
         found["resumed"] = [draws(), train(again, seed=3), again.weight_fingerprints(), draws()]
         again.actor.model.destroy()
         torch.save(found, run / f"found_{torch.distributed.get_rank()}.pt")
@@ -79,6 +82,25 @@ def test_a_resumed_rank_goes_on_to_the_bit(runs: Path, ranks: int, stage: int, t
         found = torch.load(path, weights_only=False)
         assert found["resumed"] == found["uninterrupted"]
         assert found["resumed"][0] != found["resumed"][3]
+
+
+@ALL_LAYOUTS
+def test_only_the_rank_that_writes_holds_the_whole_model(
+    runs: Path, ranks: int, stage: int, tied: bool, rank: int
+) -> None:
+    """Eight ranks on a node would hold it eight times."""
+    paths = [run_of(runs, ranks, stage, tied, rank) / f"found_{process}.pt" for process in range(ranks)]
+    held = [torch.load(path, weights_only=False)["gathered tensors"] for path in paths]
+    assert held[0] > 20 and not any(held[1:])
+
+
+@pytest.mark.parametrize(("platform", "kept"), [("cpu", False), ("cuda", True)])
+def test_the_platform_decides_whether_a_gpus_generator_is_saved(monkeypatch, platform: str, kept: bool) -> None:
+    """A run on the CPU of a machine with a GPU leaves that alone."""
+    monkeypatch.setenv(adapter.VARIABLE, platform)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not kept)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.zeros(1))
+    assert (Generators().state_dict()["cuda"] is not None) is kept
 
 
 @ALL_LAYOUTS
