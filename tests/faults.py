@@ -80,6 +80,13 @@ FAULTS = [
         "tests/integration/runtime/test_average.py::test_the_export_is_the_average_over_the_applied_steps",
     ),
     Fault(
+        "failure share over the wrong rows",
+        "runtime/controller/generator.py",
+        "self._check_failures(rows)",
+        "self._check_failures(len(kept))",
+        "tests/integration/runtime/test_filtering.py::test_failed_rewards_are_counted_over_all_rollouts",
+    ),
+    Fault(
         "uneven forward batches",
         "runtime/controller/experience_maker.py",
         "self.make_experience(filled(batches, self._ranks()))",

@@ -147,14 +147,16 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
 
     def _find_failed(self, experiences: list[Experience]) -> None:
         """A reward that is no number, as a reward model may give one, failed like the others; failed ones count 0."""
+        new = rows = 0  # what had failed before was counted then, over all rows that were asked for
         for experience in experiences:
-            rewards = experience.rewards.float()
-            experience.info["reward_failed"] = experience.info["reward_failed"].bool() | ~rewards.isfinite()
-            experience.rewards = torch.where(experience.info["reward_failed"], torch.zeros_like(rewards), rewards)
-        failed = torch.cat([experience.info["reward_failed"] for experience in experiences])
-        if failed.float().mean() > self.args.reward.error_limit:
+            rewards, known = experience.rewards.float(), ~experience.info["reward_failed"].bool()
+            failed = ~known | ~rewards.isfinite()
+            new, rows = new + int((failed & known).sum()), rows + len(rewards)
+            experience.info["reward_failed"] = failed
+            experience.rewards = torch.where(failed, torch.zeros_like(rewards), rewards)
+        if new > self.args.reward.error_limit * rows:
             raise RunStopped(
-                f"{int(failed.sum())} of {len(failed)} rewards are not finite numbers, more than --reward.error_limit "
+                f"{new} of {rows} rewards are not finite numbers, more than --reward.error_limit "
                 f"{self.args.reward.error_limit:g} allows: look at the reward model"
             )
 

@@ -11,25 +11,30 @@ A range other than OpenRLHF's (0, 1) still bounds the mean reward of the rows th
 arXiv 2503.14476, section 3.2.
 """
 
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_prefix.algorithm.advantages import group_advantages
 from openrlhf_prefix.algorithm.imitation import needs_advantage
 
 WHOLE_RANGE = (0.0, 1.0)
+ROUNDING = 1e-6  # below it, a difference between equal rewards
 
 
-def with_signal(rows: list[Any], args: SimpleNamespace) -> list[Any]:
+def with_signal(rows: list[Experience], args: SimpleNamespace) -> list[Experience]:
     """The rows of groups that train something, in their order; each group's rows stand together."""
     size = args.rollout.n_samples_per_prompt
 
     def table(values: list[float]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float32).view(-1, size)
 
-    rewards = table([float(row.rewards) for row in rows])
+    penalised = [replace(row, rewards=row.rewards.float().clone()) for row in rows]
+    apply_length_penalties(penalised, args)
+    rewards = table([float(row.rewards) for row in penalised])
     lengths = table([float(row.info["prefix_length"]) for row in rows])
     responses = table([float(row.response_length) for row in rows])
     failed = table([float(row.info["reward_failed"]) for row in rows]).bool()
@@ -61,10 +66,10 @@ def has_signal(
         keep: prefix.keep.
     """
     advantages = group_advantages(rewards, prefixed, flags.estimator, flags.baseline, known)
-    found = advantages.continuation != 0
+    found = advantages.continuation.abs() > ROUNDING
     if flags.sampled == "likelihood":
         found = (rewards > 0) & known
     found = found & sampled
     if keep > 0 and needs_advantage(flags.imitation):
-        found = found | (prefixed & (advantages.prefix != 0))
+        found = found | (prefixed & (advantages.prefix.abs() > ROUNDING))
     return found.any(-1)

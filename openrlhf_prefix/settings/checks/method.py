@@ -122,6 +122,11 @@ FILTERED = (
 
 OTHER: list[Rule] = [
     (
+        lambda a: a.algo.dynamic_filtering_enable and a.reward.model_name_or_path and not a.reward.remote_url,
+        "algo.dynamic_filtering_enable looks at the rewards of rollouts, which reward.model_name_or_path gives only "
+        "after it: leave it out, or give reward.remote_url",
+    ),
+    (
         lambda a: a.algo.dynamic_filtering_enable and a.hybrid.rescue != "none",
         FILTERED.replace("{what}", "rescue {a.hybrid.rescue}"),
     ),

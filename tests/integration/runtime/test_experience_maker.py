@@ -289,3 +289,19 @@ def test_reinforce_baseline_leaves_a_failed_row_out() -> None:
     batch = made.with_advantages(singles, entropies).experiences
     sampled = of_sampled(batch, [0, 2, 3, 4, 5, 6, 7])
     assert sampled.mean().item() == pytest.approx(0, abs=1e-6) and not batch[1].advantages.any()
+
+
+@pytest.mark.parametrize(("known", "nan", "stops"), [(6, 0, False), (0, 4, False), (0, 5, True), (3, 4, False)])
+def test_rewards_that_failed_before_are_not_counted_again(known: int, nan: int, stops: bool) -> None:
+    """The limit is half of 8 rows. What failed at the engines was held against all rows that they were asked for."""
+    singles, entropy = rows()
+    for row in singles[:known]:
+        row.info["reward_failed"] = torch.tensor([True])
+    for row in singles[known : known + nan]:
+        row.rewards = torch.tensor([math.nan])
+    if stops:
+        with pytest.raises(RunStopped, match="5 of 8 rewards are not finite"):
+            maker().with_advantages(singles, each(entropy))
+    else:
+        maker().with_advantages(singles, each(entropy))
+        assert sum(bool(row.info["reward_failed"]) for row in singles) == known + nan

@@ -13,6 +13,8 @@ from openrlhf_prefix.runtime.platform import adapter  # noqa: E402
 
 adapter.choose().install()
 
+from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
+
 from openrlhf_prefix.algorithm.presets import PRESETS  # noqa: E402
 from openrlhf_prefix.errors import RunStopped  # noqa: E402
 from openrlhf_prefix.runtime.controller.filtering import has_signal, with_signal  # noqa: E402
@@ -51,18 +53,25 @@ def test_a_group_stays_where_a_token_has_an_advantage(preset, plain, prefixed, e
     assert signal(preset, plain, prefixed) == expected
 
 
-def row(problem: str, reward: float, failed: bool = False) -> SimpleNamespace:
+def row(problem: str, reward: float, failed: bool = False) -> Experience:
     info = {"prefix_length": torch.tensor([0]), "reward_failed": torch.tensor([failed])}
-    return SimpleNamespace(
-        prompts=[problem], rewards=torch.tensor([reward]), response_length=torch.tensor([5]), info=info
+    return Experience(
+        prompts=[problem],
+        rewards=torch.tensor([reward]),
+        response_length=torch.tensor([5]),
+        truncated=torch.tensor([False]),
+        info=info,
     )
+
+
+PENALTIES = {"overlong_buffer_len": None, "overlong_penalty_factor": 1.0, "stop_properly_penalty_coef": None}
 
 
 def flags(limits: tuple[float, float] = (0.0, 1.0), **reward: object) -> SimpleNamespace:
     return SimpleNamespace(
         hybrid=PRESETS["rft"],
         prefix=SimpleNamespace(keep=0.0),
-        reward=SimpleNamespace(**{"on_error": "mask", "error_limit": 0.1, **reward}),
+        reward=SimpleNamespace(**PENALTIES, **{"on_error": "mask", "error_limit": 0.1, **reward}),
         rollout=SimpleNamespace(n_samples_per_prompt=4),
         algo=SimpleNamespace(dynamic_filtering_range=limits),
     )
