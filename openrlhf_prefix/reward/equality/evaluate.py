@@ -164,12 +164,12 @@ def _root(value: Number, index: Number) -> Number:
     return mpmath.root(value, int(index)) if mpmath.isint(index) else value ** (1 / index)
 
 
-_ANGULAR = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
+_ANGULAR = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "cis"))
 _SAME_NAME = "sin cos tan cot sec csc sinh cosh tanh asin acos atan exp"
 _FUNCTIONS = {
     **{name: getattr(mpmath, name) for name in _SAME_NAME.split()},
     **{"ln": mpmath.log, "lg": mpmath.log10, "abs": abs, "floor": mpmath.floor, "ceil": mpmath.ceil, "root": _root},
-    **{"coth": mpmath.coth},
+    **{"coth": mpmath.coth, "cis": mpmath.expj},
     **{"arg": mpmath.arg, "Re": mpmath.re, "Im": mpmath.im, "sgn": mpmath.sign, "fact2": mpmath.fac2},
     **{"max": lambda *a: max(a), "min": lambda *a: min(a)},
 }

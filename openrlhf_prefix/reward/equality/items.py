@@ -140,6 +140,11 @@ class Items(Relations):
         return every(*(lambda p=p: self.oracle.values(("mul", p[0], right[0]), ("mul", p[1], left[0])) for p in pairs))
 
     def _phrases(self, gold: Node, answer: Node) -> bool:
+        if any(
+            percent(one) and has_words(other) and not trees.has(other, "pct")
+            for one, other in ((gold, answer), (answer, gold))
+        ):
+            return False
         return either(
             lambda: same_words(gold, answer) and self._all(formulas(gold), formulas(answer)),
             lambda: self._measures(gold, answer),

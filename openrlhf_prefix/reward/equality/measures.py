@@ -94,7 +94,11 @@ def has_words(item: Node) -> bool:
 
 def meaning(item: Node) -> Node:
     """What words alone stand for, such as all real numbers; else the item."""
-    if item[0] != "phrase" or not all(isinstance(part, str) for part in item[1:]):
+    if item[0] != "phrase":
+        return item
+    if item[1] == ("sym", "a") and len(item) > 2 and isinstance(item[2], str) and not item[2].endswith("s"):
+        item = ("phrase", *item[2:])  # an article
+    if not all(isinstance(part, str) for part in item[1:]):
         return item
     return spelt(list(item[1:])) or item
 

@@ -62,7 +62,11 @@ class SetReader:
         found = sets[0].pieces
         for before, one, join in zip(sets, sets[1:], answer.joins[1:], strict=False):
             both = () if join == "or" or before.plain or one.plain else intersection(found, one.pieces)
-            found = tuple(both) or tuple(union(found, one.pieces))
+            found = (
+                tuple(both)
+                if both or join == "and" and not (before.plain or one.plain)
+                else tuple(union(found, one.pieces))
+            )
         return RealSet(tuple(found), next(iter(names), None), all(one.plain for one in sets))
 
     def item(self, node: Node) -> RealSet:

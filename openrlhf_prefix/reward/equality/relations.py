@@ -53,6 +53,8 @@ class Relations:
         first = answer[1][0]
         if len(trees.symbols(first)) == 1 and not trees.is_name(first) and not trees.has(first, "app"):
             return None  # 2x = 10 says that x is 5
+        if len(trees.symbols(first)) > 1 and not trees.is_name(first) and _is_curve(first, answer[1][-1]):
+            return None
         if not self._is_near(answer):
             return None
         exact = answer[1][: answer[2].index("approx") + 1] if "approx" in answer[2] else answer[1]
@@ -104,6 +106,13 @@ class Relations:
         if trees.is_constant(quotient):
             return self.oracle.values(quotient, ("call", "floor", quotient))
         return self.item(left[1], right[1])
+
+
+def _is_curve(left: Node, right: Node) -> bool:
+    """x - y + 1 = 0, 3x + 4y = 12 and (x - 1)^2 + y^2 = 4 are equations; a + b = 12 says what a + b is."""
+    terms = [term for one in trees.nodes(left) if one[0] == "add" for term in one[1:]]
+    factors = [factor for term in terms if term[0] == "mul" for factor in term[1:]]
+    return right == ("num", 0, None) or any(map(trees.is_constant, (*terms, *factors)))
 
 
 def _collapsed(node: Node) -> Node:

@@ -13,6 +13,7 @@ from openrlhf_prefix.reward.grammar.trees import accented
 
 _CALLED = """
 sin cos tan cot sec csc sinh cosh tanh coth asin acos atan ln lg exp gcd lcm max min floor ceil abs arg Re Im sgn det
+cis
 """
 _LETTERS = """
 alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
@@ -201,9 +202,10 @@ class Atoms(Cursor):
 
     def _call_arguments(self) -> list[Node]:
         """(x, y), or factors up to a sign or the next function: sin 2x cos x is sin(2x) cos(x)."""
-        if self.is_next("mark", "(", "["):
+        if self.is_next("mark", "(", "[", "\\{"):
             inner = self.factor_group()
-            return list(inner[3:]) if inner[0] == "group" else [self._postfixed(inner)]
+            listed = {"group": inner[3:], "set": inner[1:]}.get(inner[0])
+            return sorted(listed, key=repr) if listed else [self._postfixed(inner)]
         sign = self.is_next("mark", "-")
         self.at += sign
         factors = [self.factor()]

@@ -65,7 +65,7 @@ _SYNONYMS = {
 }
 _DROPPED = (
     "left|right|bigl|bigr|Bigl|Bigr|biggl|biggr|big|Big|bigg|Bigg|displaystyle|textstyle|limits|nolimits|"
-    "boldsymbol|bm|rm|bf|it|normalfont|enspace|thinspace|hfill|nonumber|therefore"
+    "boldsymbol|small|large|tiny|scriptsize|footnotesize|bm|rm|bf|it|normalfont|enspace|thinspace|hfill|nonumber|therefore"
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _EDITS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
@@ -84,6 +84,11 @@ _EDITS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(rf"\\(?:{_DROPPED})(?![A-Za-z])"), " "),
     (re.compile(r"(?<!\\)\\[,;:!> ]|(?<!\\)~"), " "),
     (re.compile(r"\*\*|(?<!\\)`|__"), ""),
+    (re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)"), r"\\times "),  # 1.5 x 10^3
+    (
+        re.compile(r"(?<![A-Za-z])([fgh])\s*\^\s*\{?\s*-\s*1\s*\}?\s*(?=\()"),
+        r"\1" + "'" * 4,
+    ),  # a function of its own name
     (re.compile(r"\.{2,}"), r"\\dots "),
     (re.compile(r"(?<!\\)\{\s*([:=])\s*\}"), r"\1"),
     (re.compile(r"(?<=[\d\s}])([ap])\.\s?m\b\.?", re.IGNORECASE), r" \1m"),
@@ -106,7 +111,7 @@ _EDITS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
 ]
 _REALS = r"\\mathbb\s*\{?\s*R\s*\}?\s*"
 _LATE_EDITS = [  # once each command has one name
-    (re.compile(r"\\in\s*(?:\\math(?:bf|rm|bb)\s*)?\{?\s*([RZNQC])\s*\}?(?![A-Za-z\\])"), r"\\in \\mathbb{\1}"),
+    (re.compile(r"\\in\s*(?:\\math(?:bf|rm|bb)\s*)?\{?\s*([RZNQC])\s*\}?(?![A-Za-z])"), r"\\in \\mathbb{\1}"),
     (re.compile(_REALS + r"(?:[\^_]\s*\{?\s*\+\s*\}?|_\s*\{\s*>\s*0\s*\})"), r"(0,\\infty)"),
     (re.compile(_REALS + r"(?:[\^_]\s*\{?\s*-\s*\}?|_\s*\{\s*<\s*0\s*\})"), r"(-\\infty,0)"),
     (re.compile(_REALS + r"_\s*\{\s*\\ge\s*0\s*\}"), r"[0,\\infty)"),

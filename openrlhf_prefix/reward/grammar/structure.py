@@ -268,8 +268,9 @@ class Structure(Formula):
 
 def _condition(cell: Node) -> Node:
     """x > 0 of "if x > 0"."""
-    conditional = cell[0] == "phrase" and len(cell) == 3 and cell[1] in ("if", "when", "for", "where", "若", "当")
-    return cell[2] if conditional and not isinstance(cell[2], str) else cell
+    if cell[0] != "phrase" or cell[1] not in ("if", "when", "for", "where", "若", "当") or len(cell) < 3:
+        return cell
+    return cell[2] if len(cell) == 3 and not isinstance(cell[2], str) else ("phrase", *cell[2:])
 
 
 def _expanded(rows: Sequence[Sequence[Node]]) -> Node:

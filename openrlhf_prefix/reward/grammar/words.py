@@ -16,7 +16,7 @@ FUNCTIONS = {
     **{name: name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "log", "ln", "lg")},
     **{name: name for name in ("exp", "gcd", "lcm", "max", "min", "det", "sqrt", "asin", "acos", "atan", "mod", "pi")},
     **{"arcsin": "asin", "arccos": "acos", "arctan": "atan", "sgn": "sgn", "inf": "infty", "infinity": "infty"},
-    **{"floor": "floor", "ceil": "ceil", "abs": "abs", "bmod": "mod"},
+    **{"floor": "floor", "ceil": "ceil", "abs": "abs", "bmod": "mod", "cis": "cis", "re": "Re", "im": "Im"},
 }
 _GREEK = "alpha beta gamma delta epsilon theta lambda mu sigma tau phi omega rho"
 _SHORT = """
