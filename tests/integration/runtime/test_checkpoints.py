@@ -25,7 +25,7 @@ from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import RunStopped, UserError
 from openrlhf_prefix.runtime.driver import resume
 from openrlhf_prefix.runtime.learner import export, export_command
-from openrlhf_prefix.runtime.learner.checkpoints import Generators, wait_for_all
+from openrlhf_prefix.runtime.learner.checkpoints import Generators, names_of, wait_for_all
 from openrlhf_prefix.runtime.platform import adapter
 
 LAYOUTS = [(ranks, stage, tied, 0) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
@@ -188,6 +188,13 @@ def test_every_rank_seals_what_it_wrote_whatever_the_shared_folder_lists(tmp_pat
     assert store.choose().checkpoint is not None, store.choose().passed_over
     sealed = manifest.read(store.folder / "global_step1")["files"]
     assert sorted(sealed) == manifest.files_of(store.folder / "global_step1") and len(sealed) == 13
+
+
+def test_a_rank_names_what_it_wrote_whatever_the_folder_lists(tmp_path: Path, monkeypatch) -> None:
+    """A listing from before the others' files, and before its own: what NFS may answer behind a barrier."""
+    (tmp_path / "rank_1.pt").write_bytes(b"generators")
+    monkeypatch.setattr(manifest, "files_of", lambda folder: [])
+    assert names_of([tmp_path / "rank_1.pt"], tmp_path) == ["rank_1.pt"]
 
 
 def test_files_that_do_not_appear_or_belong_to_nobody_stop_the_save(tmp_path: Path) -> None:
