@@ -19,7 +19,7 @@ from openrlhf_prefix.runtime.audit.findings import OK, WRONG, Examined, Finding
 from openrlhf_prefix.runtime.context import RunContext
 from openrlhf_prefix.settings import secrets
 
-BOMB = r"\boxed{(10^9)!}"  # no literal factorial: that would be refused before it reaches a worker
+BOMB = r"\boxed{\sum_{k=1}^{10^9} k^k}"  # within every limit on what is read, and for hours in what it is worth
 
 
 def parser() -> Parser:
@@ -60,7 +60,7 @@ def verifier() -> Finding:
     with MathVerifier(workers=1, timeout=5.0) as verify:
         scores = verify.score([r"\boxed{2\sqrt{2}}", r"\boxed{x+1}", BOMB], [r"\sqrt{8}", "x", "7"])
     values, reasons = [score.value for score in scores], [score.reason for score in scores]
-    detail = f"2 sqrt(2) = sqrt(8): {reasons[0]}; x+1 = x: {reasons[1]}; (10^9)!: {reasons[2]}"
+    detail = f"2 sqrt(2) = sqrt(8): {reasons[0]}; x+1 = x: {reasons[1]}; 10^9 terms: {reasons[2]}"
     if values == [1.0, 0.0, 0.0]:
         return Finding("math-verify", OK, detail)
     return Finding("math-verify", WRONG, detail, "bash scripts/setup.sh installs the pinned math-verify")
