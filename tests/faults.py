@@ -77,7 +77,7 @@ FAULTS = [
         "runtime/learner/average.py",
         "average.lerp_(piece.detach().cpu(), 1 - self.beta)",
         "average.clone().lerp_(piece.detach().cpu(), 1 - self.beta)",
-        "tests/integration/runtime/test_average.py::test_the_export_is_the_average_over_the_applied_steps",
+        "tests/integration/runtime/test_average.py::test_the_export_is_the_average_over_the_applied_steps[1-3-0-0]",
     ),
     Fault(
         "manifest by listing",

@@ -18,7 +18,10 @@ from openrlhf_prefix.runtime.platform import adapter
 LAYOUTS = [(ranks, stage, 0, 0) for ranks in (1, 2) for stage in (2, 3)]
 LAYOUTS += [(1, 2, 4, 0), (2, 3, 4, 0), (2, 3, 0, 100_000)]
 ALL_LAYOUTS = pytest.mark.parametrize(
-    ("runs", "layout"), [(layout[0], layout) for layout in LAYOUTS], indirect=["runs"], ids=str
+    ("runs", "layout"),
+    [(layout[0], layout) for layout in LAYOUTS],
+    indirect=["runs"],
+    ids=["-".join(map(str, layout)) for layout in LAYOUTS],
 )
 ALPHA = 8
 CONTROLLER = {"global_step": 2}
@@ -83,12 +86,20 @@ def leaving_whole(config: Any, elements: int) -> Any:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """Of so many ranks."""
-    folder = tmp_path_factory.mktemp("average")
-    make_source(folder / "source", tied=False)
-    run_ranks(request.param, train_with_an_average, folder, request.param)
-    return folder
+def made() -> dict[int, Path]:
+    """Folders of runs by their number of ranks."""
+    return {}
+
+
+@pytest.fixture
+def runs(made: dict[int, Path], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Of so many ranks, trained when the first test asks for them."""
+    ranks = request.param
+    if ranks not in made:
+        made[ranks] = tmp_path_factory.mktemp("average")
+        make_source(made[ranks] / "source", tied=False)
+        run_ranks(ranks, train_with_an_average, made[ranks], ranks)
+    return made[ranks]
 
 
 @ALL_LAYOUTS
