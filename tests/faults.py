@@ -44,7 +44,7 @@ def copy(folder: Path) -> dict[str, str]:
 
 def run(tests: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
     command = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
 
 
 def noticed(test: str, output: str) -> bool:
