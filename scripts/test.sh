@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 bash scripts/setup.sh
 pytest=("${VENV:-.venv}/bin/python" -m pytest -q)
 [[ $# -eq 0 ]] || exec "${pytest[@]}" "$@"
-"${pytest[@]}" tests/unit # a broken unit is found within seconds
+"${pytest[@]}" -n 2 tests/unit # a broken unit is found within seconds
 "${VENV:-.venv}/bin/mypy" # the packages of mypy.ini
 # Two processes share the cores: much of a run of the stack is one part of it waiting for another.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((($(nproc) + 1) / 2))}"

@@ -44,13 +44,14 @@ def test_variables_of_urls_are_found_and_filled_in() -> None:
 )
 def test_a_secret_in_plain_sight_is_refused_and_not_repeated(url: str, what: str) -> None:
     with pytest.raises(UserError, match=rf"reward.remote_url holds {what}.*\$JUDGE_KEY") as refused:
-        resolve([*FLAGS, "--reward.remote_url", f"http://judge/a,{url}"])
+        resolve([*FLAGS, "--reward.remote_url", f"http://judge/a,{url}"], files=False)
     assert "hunter2" not in str(refused.value)
 
 
 def test_a_variable_stays_a_variable_in_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", "hunter2")
-    resolved = resolve([*FLAGS, "--reward.remote_url", "https://$JUDGE_KEY@judge/score?key=${JUDGE_KEY}&model=a"])
+    flags = [*FLAGS, "--reward.remote_url", "https://$JUDGE_KEY@judge/score?key=${JUDGE_KEY}&model=a"]
+    resolved = resolve(flags, files=False)
     assert resolved.args.reward.remote_url == ["https://$JUDGE_KEY@judge/score?key=${JUDGE_KEY}&model=a"]
     assert secrets.take(resolved.args) == {"JUDGE_KEY": "hunter2"}
     monkeypatch.delenv("JUDGE_KEY")
