@@ -17,6 +17,7 @@ imitation   what demonstration tokens train with where they are not trained like
 hybrid      all terms of a micro-batch, each with the divisor of the whole step
 mismatch    weights for tokens that the rollout engine and the trainer do not see alike
 presets     the table of methods: one row each
+fused_head  log-probs and entropies from hidden states, without logits of all tokens
 
 Notation: G groups (problems), N rows per group, B rows of a batch, A action tokens (prefix and continuation).
 Source: "Blending Supervised and Reinforcement Fine-Tuning with Prefix Sampling", arXiv 2507.01679 v3.
