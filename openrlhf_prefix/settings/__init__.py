@@ -2,7 +2,8 @@
 
 In come argv and a YAML file, out goes one nested object, after OpenRLHF's checks and ours.
 
-flags         ours, and what a preset says of them      upstream_cli   OpenRLHF's parser and checks, as they are
+flags         ours                                      upstream_cli   OpenRLHF's parser and checks, as they are
+preset_flags  what a preset says of them, and OpenRLHF's names for them
 config        YAML and argparse as one list             resolve        all of it in order; what `train` starts with
 derived       what follows from checked flags           plugins        methods from a file of the user's
 checks/       what cannot hold together                 model          the model that the flags name

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from openrlhf_prefix.arguments import Parser, parser_of, written
-from openrlhf_prefix.settings.flags import UPSTREAM
+from openrlhf_prefix.settings.preset_flags import UPSTREAM
 from openrlhf_prefix.settings.reference import Flag, all_flags, grouped
 
 HEAD = """# Flags

@@ -14,7 +14,7 @@ from typing import Any
 from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
 from openrlhf_prefix.arguments import type_name, written
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.settings import flags
+from openrlhf_prefix.settings import preset_flags
 from openrlhf_prefix.settings.config import is_switch
 from openrlhf_prefix.settings.resolve import DEFAULTS, FILLED, build_parser
 from openrlhf_prefix.settings.upstream_flags import IDLE, REFUSED
@@ -50,8 +50,8 @@ class Flag:
     @property
     def meaning(self) -> str:
         known = MEANINGS.get(self.name, self.action.help or "")
-        if self.name in flags.UPSTREAM:
-            known = f"another name of --{flags.UPSTREAM[self.name][0]}"
+        if self.name in preset_flags.UPSTREAM:
+            known = f"another name of --{preset_flags.UPSTREAM[self.name][0]}"
         if is_switch(self.action) and self.action.dest != self.name:
             known = f"sets {self.action.dest} to {written(self.action.const)}"
         for reasons, verdict in ((IDLE, "no effect here"), (REFUSED, "refused")):
@@ -81,9 +81,9 @@ class Flag:
 def all_flags() -> list[Flag]:
     """Ours first, in their groups, then OpenRLHF's, by the first part of their names."""
     parser = build_parser()
-    usual = flags.preset_values({})
+    usual = preset_flags.preset_values({})
     others: dict[str, dict[str, object]] = {
-        name: flags.preset_values({PRESET: name}) for name in PRESETS if name != parser.get_default(PRESET)
+        name: preset_flags.preset_values({PRESET: name}) for name in PRESETS if name != parser.get_default(PRESET)
     }
     for name, values in others.items():
         values |= {SAMPLES: PRESETS[name].samples} if PRESETS[name].samples else {}

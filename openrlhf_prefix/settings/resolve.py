@@ -13,7 +13,17 @@ from typing import Any
 
 from openrlhf_prefix.data.files import check_template
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.settings import checks, config, flags, plugins, renamed, secrets, upstream_cli, upstream_flags
+from openrlhf_prefix.settings import (
+    checks,
+    config,
+    flags,
+    plugins,
+    preset_flags,
+    renamed,
+    secrets,
+    upstream_cli,
+    upstream_flags,
+)
 
 CONTROL = ("config", "dry_run")
 # Defaults of ours for flags that are OpenRLHF's: the row contract of data/problems.py, the method's own setting
@@ -72,7 +82,7 @@ def resolve(argv: Sequence[str], files: bool = True) -> Resolved:
 def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
     """Nested flags after all checks that need no file, from settings alone: for runs without a command line."""
     plugins.load(plugins.named_in(settings))
-    flat = config.parse(build_parser(), {**DEFAULTS, **flags.preset_values(settings), **settings})
+    flat = config.parse(build_parser(), {**DEFAULTS, **preset_flags.preset_values(settings), **settings})
     args = upstream_cli.check({name: value for name, value in flat.items() if name not in CONTROL})
     checks.check_flags(args)
     return args
@@ -80,9 +90,9 @@ def flags_of(settings: dict[str, Any]) -> SimpleNamespace:
 
 def _settled(explicit: dict[str, Any], config_path: str | None) -> tuple[dict[str, Any], list[str]]:
     """Values of all flags, typed, after OpenRLHF's flags that are refused here; and the notes about those given."""
-    sizes, notes = flags.preset_sizes(explicit, DEFAULTS)
+    sizes, notes = preset_flags.preset_sizes(explicit, DEFAULTS)
     parser = build_parser()
-    settings = {**DEFAULTS, **flags.preset_values(explicit | sizes), **explicit, **sizes}
+    settings = {**DEFAULTS, **preset_flags.preset_values(explicit | sizes), **explicit, **sizes}
     flat = {name: value for name, value in config.parse(parser, settings).items() if name not in CONTROL}
     check_template(flat["data.input_template"])  # OpenRLHF drops one that has no place for the prompt
     upstream = upstream_cli.build_parser()
@@ -94,7 +104,11 @@ def _settled(explicit: dict[str, Any], config_path: str | None) -> tuple[dict[st
     }
     upstream_flags.refuse(changed)
     _fill(flat, config_path)
-    return flat, [*notes, *flags.unnamed_estimator(explicit, flat), *upstream_flags.notes(explicit, changed, actions)]
+    return flat, [
+        *notes,
+        *preset_flags.unnamed_estimator(explicit, flat),
+        *upstream_flags.notes(explicit, changed, actions),
+    ]
 
 
 def build_parser() -> argparse.ArgumentParser:

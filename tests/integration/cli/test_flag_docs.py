@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("openrlhf")
 
 from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS  # noqa: E402
-from openrlhf_prefix.settings import flags  # noqa: E402
+from openrlhf_prefix.settings import preset_flags  # noqa: E402
 from openrlhf_prefix.settings.flag_docs import page  # noqa: E402
 from openrlhf_prefix.settings.reference import all_flags  # noqa: E402
 from openrlhf_prefix.settings.resolve import FILLED, resolve  # noqa: E402
@@ -59,11 +59,11 @@ def test_the_shown_default_is_the_one_a_run_gets() -> None:
 def test_what_a_preset_moves_is_the_difference_of_its_row(preset: str) -> None:
     """Field by field of the table: those that prefix_rft has otherwise, and no others."""
     usual, row = vars(PRESETS["prefix_rft"]), vars(PRESETS[preset])
-    expected = {flags.flag_of(name): row[name] for name in row if name != "source" and row[name] != usual[name]}
+    expected = {preset_flags.flag_of(name): row[name] for name in row if name != "source" and row[name] != usual[name]}
     if samples := expected.pop("hybrid.samples", None):
         expected["rollout.n_samples_per_prompt"] = samples
     moved = {flag.name: flag.moved[preset] for flag in all_flags() if preset in flag.moved}
-    assert {name: value for name, value in moved.items() if name not in flags.UPSTREAM} == expected
+    assert {name: value for name, value in moved.items() if name not in preset_flags.UPSTREAM} == expected
 
 
 def test_the_official_code_moves_what_its_row_says() -> None:

@@ -10,7 +10,7 @@ from openrlhf_prefix.algorithm.advantages import ESTIMATORS
 from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.data import cuts
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.settings import checks, config, derived, flags
+from openrlhf_prefix.settings import checks, config, derived, flags, preset_flags
 
 # The flags of OpenRLHF that the checks read, with values that pass them: 8 problems x 4 rows = 32 rows a step.
 UPSTREAM = {
@@ -65,7 +65,7 @@ def resolved(**explicit: object) -> SimpleNamespace:
     for name in SWITCHES:
         parser.add_argument(f"--{name}", action="store_true", default=False)
     flags.add_flags(parser)
-    return config.nested(config.parse(parser, {**flags.preset_values(explicit), **explicit}))
+    return config.nested(config.parse(parser, {**preset_flags.preset_values(explicit), **explicit}))
 
 
 def refusal(**explicit: object) -> str:
@@ -480,7 +480,7 @@ def test_model_and_data_must_be_named(flag: str) -> None:
 
 
 def test_compat_official_sets_what_the_authors_code_does_and_yields_to_the_user() -> None:
-    values = flags.preset_values({"prefix.compat": "official", "hybrid.preset": "prefix_rft"})
+    values = preset_flags.preset_values({"prefix.compat": "official", "hybrid.preset": "prefix_rft"})
     assert (values["hybrid.estimator"], values["actor.dual_clip"], values["actor.entropy_coef"]) == (
         "dr_grpo_prefix",
         3.0,
@@ -488,9 +488,10 @@ def test_compat_official_sets_what_the_authors_code_does_and_yields_to_the_user(
     )
     assert values["prefix.in_entropy"] is True and values["hybrid.baseline"] == "plain"
     assert values["prefix.stop_before_answer"] is False and resolved().prefix.stop_before_answer is True
-    own = flags.preset_values({"prefix.compat": "official", "actor.dual_clip": 2.0})
+    own = preset_flags.preset_values({"prefix.compat": "official", "actor.dual_clip": 2.0})
     assert "actor.dual_clip" not in own
-    assert flags.preset_values({})["prefix.in_entropy"] is False and "actor.dual_clip" not in flags.preset_values({})
+    usual = preset_flags.preset_values({})
+    assert usual["prefix.in_entropy"] is False and "actor.dual_clip" not in usual
 
 
 def test_gspo_averages_rows_whatever_the_preset_says() -> None:

@@ -54,9 +54,9 @@ def test_the_preset_of_a_plugin_is_a_choice_of_the_command_line(tmp_path: Path) 
     method = tmp_path / "method.py"
     method.write_text(documented)
     script = (
-        "from openrlhf_prefix.settings import plugins, flags; import argparse; "
+        "from openrlhf_prefix.settings import plugins, flags, preset_flags; import argparse; "
         f"plugins.load({str(method)!r}); parser = argparse.ArgumentParser(); flags.add_flags(parser); "
-        "values = flags.preset_values({'hybrid.preset': 'focal'}); "
+        "values = preset_flags.preset_values({'hybrid.preset': 'focal'}); "
         "print(parser.parse_args(['--hybrid.preset', 'focal', '--hybrid.imitation', values['hybrid.imitation']]))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.settings import flags, upstream_flags
+from openrlhf_prefix.settings import preset_flags, upstream_flags
 
 KNOWN = dict.fromkeys(("critic.adam.lr", "actor.freeze_visual_encoder", "ds.zpg", "actor.adam.lr"))
 
@@ -40,10 +40,10 @@ def test_a_flag_that_no_test_runs_is_told_once_it_is_changed() -> None:
 
 def test_a_script_without_an_estimator_is_told_what_it_gets() -> None:
     flat = {"hybrid.preset": "prefix_rft", "hybrid.estimator": "dr_grpo", "rollout.n_samples_per_prompt": 8}
-    (line,) = flags.unnamed_estimator({"critic.adam.lr": 1.0}, flat)
+    (line,) = preset_flags.unnamed_estimator({"critic.adam.lr": 1.0}, flat)
     assert "OpenRLHF would train a critic (gae)" in line and "takes dr_grpo" in line and "a group of 8" in line
     for named in ("hybrid.preset", "hybrid.estimator", "algo.advantage.estimator"):
-        assert flags.unnamed_estimator({named: "x"}, flat) == []
+        assert preset_flags.unnamed_estimator({named: "x"}, flat) == []
 
 
 DEFAULTS = {"rollout.n_samples_per_prompt": 8}
@@ -52,10 +52,10 @@ DEFAULTS = {"rollout.n_samples_per_prompt": 8}
 def test_sft_brings_its_own_number_of_samples_and_keeps_the_rows_of_a_step() -> None:
     """16 problems x 8 samples are 128 rows: 128 problems x 1."""
     explicit = {"hybrid.preset": "sft", "rollout.batch_size": 16, "rollout.n_samples_per_prompt": "8"}
-    sizes, (line,) = flags.preset_sizes(explicit, DEFAULTS)
+    sizes, (line,) = preset_flags.preset_sizes(explicit, DEFAULTS)
     assert sizes == {"rollout.n_samples_per_prompt": 1, "rollout.batch_size": 128}
     assert line.endswith("a step of 16 problems x 8 samples becomes one of 128 problems x 1")
-    assert flags.preset_sizes({"hybrid.preset": "dft", "rollout.batch_size": 16}, DEFAULTS)[0] == sizes
+    assert preset_flags.preset_sizes({"hybrid.preset": "dft", "rollout.batch_size": 16}, DEFAULTS)[0] == sizes
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_sft_brings_its_own_number_of_samples_and_keeps_the_rows_of_a_step() -> 
     ],
 )
 def test_other_sizes_are_the_users(explicit: dict) -> None:
-    assert flags.preset_sizes(explicit, DEFAULTS) == ({}, [])
+    assert preset_flags.preset_sizes(explicit, DEFAULTS) == ({}, [])
