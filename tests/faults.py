@@ -131,11 +131,18 @@ FAULTS += [
         "return shape(step)",
         "tests/integration/runtime/test_learning_rate.py::test_it_stays_where_it_ends",
     ),
+    Fault(
+        "bucket of stale weights",
+        "runtime/engine/cpu_worker.py",
+        "self._received += bucket.unpack(buffer)",
+        "self._received += [] if number == 1 else bucket.unpack(buffer)",
+        "tests/integration/runtime/test_weight_sync.py::test_engines_hold_what_the_trainer_holds_after_every_sync[1]",
+    ),
 ]
 STALE_WEIGHT = Fault(
     "stale engine weights",
     "runtime/engine/cpu_worker.py",
-    "self._received.append((name, weight))",
-    'self._received += [] if "layers.1.mlp.down_proj" in name else [(name, weight)]',
+    "self._received += bucket.unpack(buffer)",
+    'self._received += [(n, w) for n, w in bucket.unpack(buffer) if "layers.1.mlp.down_proj" not in n]',
     "tests/e2e/test_doctor.py",
 )

@@ -185,6 +185,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--run.wait_seconds", type=float, default=120.0, help="deadline of nodes and GPUs before a model loads")
     add("--run.phase_seconds", type=float, default=3600.0, help="deadline of an answer of a rank or an engine")
     add("--run.verbose", action="store_true", default=False, help="show what the Ray workers print")
+    add("--run.check_weights_every", type=int, default=10, help="syncs from one check to the next, after the first 5")
     add("--run.eval_at_start", type=boolean, default=True, help="evaluate the base model before the first step")
 
     group = parser.add_argument_group("ckpt", "beside OpenRLHF's own checkpoint flags")

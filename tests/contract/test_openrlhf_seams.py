@@ -166,11 +166,20 @@ def test_the_controller_constructor_takes_what_ours_hands_on():
     assert parameters(seams.undecorated(PPOTrainer).__init__)[1:3] == ["pretrain", "strategy"]
 
 
-def test_the_engine_marks_the_last_parameter_of_a_round():
-    """GlooWorkerExtension reloads when `empty_cache` is set, which upstream sets on the last parameter alone."""
+def test_a_worker_of_openrlhfs_joins_the_groups_that_buckets_travel_in():
+    """CudaWorkerExtension and Sender read these names; the rest of the sync is ours."""
     from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
+    from openrlhf.trainer.ray.vllm_worker_wrap import WorkerWrap
 
-    assert "empty_cache=count == num_params" in inspect.getsource(ActorPPOTrainer.broadcast_to_vllm)
+    worker, trainer = (inspect.getsource(one) for one in (WorkerWrap.init_process_group, ActorPPOTrainer))
+    assert "self._model_update_with_ray = use_ray" in worker and "self._model_update_group = " in worker
+    assert "self.use_cuda_ipc = " in trainer and "self._model_update_group = " in trainer
+
+
+def test_the_seventh_argument_of_a_cuda_ipc_handle_is_the_device():
+    from torch.multiprocessing.reductions import rebuild_cuda_tensor
+
+    assert parameters(rebuild_cuda_tensor)[6] == "storage_device"
 
 
 def test_a_cpu_engine_keeps_the_weights_that_vllm_packs():

@@ -85,8 +85,9 @@ def test_engine_and_actor_agree_on_the_sampled_tokens_after_every_update(trained
     assert len(differences) == 8 and max(differences) < 0.02 and min(differences) > 0
 
 
-def test_every_sync_was_checked(trained):
-    assert all(row["sync/tensors_checked"] == 51 and row["sync/tensors_unchecked"] == 0 for row in trained.metrics())
+def test_the_first_five_syncs_were_checked(trained):
+    checked = [(row.get("sync/tensors_checked"), row.get("sync/tensors_unchecked")) for row in trained.metrics()]
+    assert checked == [(51, 0)] * 5 + [(None, None)] * 3
 
 
 def test_the_prefix_tokens_gradient_is_measured_every_second_time(trained):
@@ -100,7 +101,7 @@ def test_the_seconds_of_a_step_are_those_of_its_phases(trained):
     phases = ("generation", "make_experience", "ppo_train", "broadcast")
     for row in trained.metrics():
         assert row["timing/step_total"] == pytest.approx(sum(row[f"timing/{phase}"] for phase in phases))
-        assert 0 < row["sync/check_seconds"] < row["timing/broadcast"]
+        assert 0 <= row.get("sync/check_seconds", 0) < row["timing/broadcast"]
 
 
 def test_the_terminal_shows_one_line_a_step_and_the_table(trained):

@@ -14,7 +14,7 @@ from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
 
 from openrlhf_prefix.data.order import ProblemLoader
-from openrlhf_prefix.errors import EngineLost, RunPaused, RunStopped
+from openrlhf_prefix.errors import EngineLost, RunPaused
 from openrlhf_prefix.evaluation import held_out
 from openrlhf_prefix.report.lines import eval_line, given_away, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
@@ -30,8 +30,8 @@ from openrlhf_prefix.runtime.controller.rollout_log import rollout_rows
 from openrlhf_prefix.runtime.controller.stopping import Stopping
 from openrlhf_prefix.runtime.controller.supervised import SupervisedStage
 from openrlhf_prefix.runtime.controller.times import Times
+from openrlhf_prefix.runtime.controller.weight_check import WeightCheck
 from openrlhf_prefix.runtime.seams import undecorated
-from openrlhf_prefix.runtime.weights.check import compare, stale_weights
 from openrlhf_prefix.settings import plugins
 from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefixed_rows, scheduled_steps, sft_steps
 from openrlhf_prefix.settings.secrets import for_servers, wandb_key
@@ -95,6 +95,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.evaluations: dict[int, dict[str, float]] = {}
         self.silence = Silence()
         self.weight_check: dict[str, float] = {}
+        self.check = WeightCheck(args.run.check_weights_every)
         self.warned = False  # of prefixes that are right by themselves: once a run
         self.start_states()
         self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
@@ -185,20 +186,10 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self._send_weights()
 
     def _send_weights(self) -> None:
-        """OpenRLHF's sync, and a check that it arrived. RunStopped names the tensors that did not."""
+        """The sync, and where one is due a check that it arrived."""
         super().broadcast_to_vllm()
-        started = time.time()
-        trainer = self.actor_model_group.async_run_method(method_name="weight_fingerprints")
-        engines = [engine.weight_fingerprints.remote() for engine in self.vllm_engines]
-        expected = ray.get(trainer)[0]
-        comparisons = [compare(expected, workers) for workers in ray.get(engines)]
-        if message := stale_weights(comparisons):
-            raise RunStopped(message)
-        self.weight_check = {
-            "sync/tensors_checked": float(comparisons[0].checked),
-            "sync/tensors_unchecked": float(len(comparisons[0].unchecked)),
-            "sync/check_seconds": time.time() - started,
-        }
+        replaced = bool(self.engines.deaths)
+        self.weight_check = self.check.after_sync(self.actor_model_group, self.vllm_engines, replaced)
 
     def save_logs_and_checkpoints(
         self, global_step: int, logs_dict: dict | None = None, client_states: Any = None

@@ -1,7 +1,7 @@
 """vLLM worker extension on a CPU: weights by gloo, and the fingerprints that check them.
 
-On the CPU vLLM repacks its weights after loading, so that loading a single one again fails: the engine collects a
-round and reloads all at once when the trainer marks the last parameter (`empty_cache`). Where oneDNN multiplies in
+On the CPU vLLM repacks its weights after loading, so that loading some of them again fails: the engine collects the
+buckets of a sync and reloads all at once after the last one. Where oneDNN multiplies in
 bf16 it also throws the originals away, which a reload copies into and the check after each sync reads
 (weights/check.py): here they stay. vLLM imports this module before it loads the model, and that must be known by then.
 """
@@ -14,12 +14,13 @@ from vllm.model_executor.layers import utils as layers
 
 from openrlhf_prefix.runtime.engine.process import DiesWithActor
 from openrlhf_prefix.runtime.platform import adapter
+from openrlhf_prefix.runtime.weights.buckets import ExpectsBuckets
 from openrlhf_prefix.runtime.weights.check import EngineFingerprints
 from openrlhf_prefix.runtime.weights.sync import GlooCommunicator
 
 
-class GlooWorkerExtension(EngineFingerprints, DiesWithActor):
-    """Named in worker_extension_cls: OpenRLHF's WorkerWrap for a CPU engine."""
+class GlooWorkerExtension(ExpectsBuckets, EngineFingerprints, DiesWithActor):
+    """Named in worker_extension_cls: the place of OpenRLHF's WorkerWrap in a CPU engine."""
 
     def init_process_group(
         self,
@@ -36,11 +37,12 @@ class GlooWorkerExtension(EngineFingerprints, DiesWithActor):
         self._sync_group = GlooCommunicator(master_address, master_port, rank, world_size)
         self._received: list[tuple[str, torch.Tensor]] = []
 
-    def update_weight(self, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool = False) -> None:
-        weight = torch.empty(shape, dtype=dtype)
-        self._sync_group.broadcast(weight, src=0)
-        self._received.append((name, weight))
-        if empty_cache:
+    def receive_bucket(self, number: int) -> None:
+        bucket = self._buckets[number]
+        buffer = torch.empty(bucket.size, dtype=torch.uint8)
+        self._sync_group.broadcast(buffer, src=0)
+        self._received += bucket.unpack(buffer)
+        if number + 1 == len(self._buckets):
             self.model_runner.reload_weights(weights_iterator=iter(self._received))
             self._received = []
 

@@ -136,6 +136,14 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         """Ends vLLM's engine process; Ray would kill this actor and leave that child behind."""
         self.llm.shutdown()
 
+    async def expect_weights(self, *described: Any) -> None:
+        """What comes in which bucket, see weights/buckets.py."""
+        await self.llm.collective_rpc("expect_weights", args=described)
+
+    async def receive_bucket(self, *numbered: Any) -> None:
+        """The next part of the trainer's weights."""
+        await self.llm.collective_rpc("receive_bucket", args=numbered)
+
     async def weight_fingerprints(self) -> list[EngineWeights]:
         """What every worker of this engine holds, see weights/check.py."""
         return [EngineWeights(**fields) for fields in await self.llm.collective_rpc("weight_fingerprints")]

@@ -115,7 +115,9 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         self.trainer.prepare(**settings)
 
     def rejoin_engines(self) -> None:
-        """A new group for the weight sync after an engine was replaced; CUDA IPC needs none."""
+        """After an engine was replaced: it has to hear what comes in which bucket, and to join a new group; CUDA IPC
+        needs none."""
+        self.trainer.sender.introduced = False
         if dist.get_rank() == 0 and not self.trainer.use_cuda_ipc:
             self.trainer._init_vllm_sync_group(self.strategy.args.vllm.sync_backend)
 

@@ -21,9 +21,10 @@ from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
 from openrlhf_prefix.errors import RunStopped
-from openrlhf_prefix.runtime.learner import accumulation, lora
+from openrlhf_prefix.runtime.learner import accumulation
 from openrlhf_prefix.runtime.learner.average import Average
 from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
+from openrlhf_prefix.runtime.learner.sender import Sender
 from openrlhf_prefix.runtime.rows.batches import micro_batches
 from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
 from openrlhf_prefix.settings import plugins
@@ -94,6 +95,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         plugins.load(self.args.hybrid.plugin)
         self.engine = self.actor.model
         self.ranks = self.strategy.ds_device_mesh["dp"].get_group()
+        self.sender = Sender(self)
         self.prepare(self.args.hybrid.imitation_coef)
         self.skipped_in_a_row = 0  # optimizer steps, see _count_skipped
         self.average: Average | None = None  # of the weights; set by the actor where train.enable_ema asks for one
@@ -115,14 +117,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
             )
 
     def broadcast_to_vllm(self) -> None:
-        if not self.args.ds.lora.rank:
-            return super().broadcast_to_vllm()
-        actor, merged = self.actor, lora.Merged(self.engine.module, lora.scaling(self.args.ds.lora))
-        self.actor = SimpleNamespace(model=SimpleNamespace(module=merged))
-        try:
-            super().broadcast_to_vllm()
-        finally:
-            self.actor = actor
+        self.sender.send()
 
     def state_dict(self) -> dict[str, int]:
         return {"skipped_in_a_row": self.skipped_in_a_row}

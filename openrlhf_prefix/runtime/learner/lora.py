@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import torch
 
-from openrlhf_prefix.runtime.weights.check import fingerprint
+from openrlhf_prefix.runtime.weights import check
 
 PREFIX, BASE, DOWN, UP = "base_model.model.", ".base_layer.", ".lora_A.default.", ".lora_B.default."
 
@@ -42,43 +42,39 @@ def merge(state: Mapping[str, torch.Tensor], scale: float) -> dict[str, torch.Te
         if BASE in name and name.endswith(".weight"):
             down, up = (state[name.replace(BASE, part)].float() for part in (DOWN, UP))
             tensor = (tensor.float() + scale * (up @ down)).to(tensor.dtype)
-        merged[name.removeprefix(PREFIX).replace(BASE, ".")] = tensor
+        merged[_plain(name)] = tensor
     return merged
+
+
+def sources(model: torch.nn.Module) -> dict[str, dict[str, torch.nn.Parameter]]:
+    """Name in the source model -> the parameters that its merged weight is made of, by PEFT's names; W comes first."""
+    held = dict(model.named_parameters())
+    found = {}
+    for name, parameter in held.items():
+        if is_adapter(name):
+            continue
+        made_of = {name: parameter}
+        if BASE in name and name.endswith(".weight"):
+            made_of |= {name.replace(BASE, part): held[name.replace(BASE, part)] for part in (DOWN, UP)}
+        found[_plain(name)] = made_of
+    return found
 
 
 def merged_parameters(model: torch.nn.Module, scale: float) -> Iterator[tuple[str, torch.Tensor]]:
     """Name and merged value of every parameter of a PEFT model in training; all ranks have to go through all."""
     import deepspeed
 
-    held = dict(model.named_parameters())
-    for name, parameter in held.items():
-        if is_adapter(name):
-            continue
-        group = {name: parameter}
-        if BASE in name and name.endswith(".weight"):
-            group |= {name.replace(BASE, part): held[name.replace(BASE, part)] for part in (DOWN, UP)}
-        with deepspeed.zero.GatheredParameters(list(group.values())):  # does nothing below ZeRO-3
-            merged = merge({key: value.detach() for key, value in group.items()}, scale)
-            ((plain, tensor),) = ((key, value.clone()) for key, value in merged.items())
-        yield plain, tensor
+    for name, made_of in sources(model).items():
+        with deepspeed.zero.GatheredParameters(list(made_of.values())):  # does nothing below ZeRO-3
+            value = merge({key: value.detach() for key, value in made_of.items()}, scale)[name].clone()
+        yield name, value
 
 
 def fingerprints(model: torch.nn.Module, scale: float) -> dict[str, int]:
-    """weight_check.trainer_fingerprints of the merged weights."""
-    return {name: fingerprint(tensor) for name, tensor in merged_parameters(model, scale)}
+    """check.trainer_fingerprints of the merged weights."""
+    return check.read({name: check.fingerprint(tensor) for name, tensor in merged_parameters(model, scale)})
 
 
-class Merged:
-    """Stands in for the model while OpenRLHF sends it: merged parameters by the source's names.
-
-    All of them are held at once, on every rank: as much memory as the model in its own precision.
-    """
-
-    def __init__(self, model: torch.nn.Module, scale: float) -> None:
-        self.model, self.scale = model, scale
-
-    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        for name, tensor in merged_parameters(self.model, self.scale):
-            parameter = torch.nn.Parameter(tensor, requires_grad=False)
-            parameter.ds_shape = parameter.shape  # under ZeRO-3 upstream asks for this one
-            yield name, parameter
+def _plain(name: str) -> str:
+    """A name of PEFT's, as the source model has it."""
+    return name.removeprefix(PREFIX).replace(BASE, ".")

@@ -1,4 +1,4 @@
-"""After every weight sync: do the engines hold what the trainer holds?
+"""After a weight sync: do the engines hold what the trainer holds?
 
 A tensor's fingerprint is the sum of x^3 + x over its elements x, their bits read as integers. One changed bit changes
 it, and so do changes that would cancel in a plain sum (one element up, another down); two elements that change places
@@ -18,11 +18,26 @@ _PART = 2**20  # elements at a time
 _BITS = 64  # sums wrap around there, on both sides alike
 
 
-def fingerprint(tensor: torch.Tensor) -> int:
-    """Sum of x^3 + x over a tensor of any shape and dtype, its bits read as integers of its element size."""
+def fingerprint(tensor: torch.Tensor) -> torch.Tensor:
+    """Sum of x^3 + x over a tensor of any shape and dtype, its bits read as integers of its element size.
+
+    A scalar in int64 where the tensor is: the host waits for none of them, but for all at once (read)."""
     bits = tensor.detach().contiguous().view(-1).view(_INTEGERS[tensor.element_size()])
-    parts = (part.to(torch.int64) for part in bits.split(_PART))
-    return _wrapped(int((x * x * x + x).sum()) for x in parts)
+    total = torch.zeros((), dtype=torch.int64, device=tensor.device)
+    for part in bits.split(_PART):
+        x = part.to(torch.int64)
+        total += (x * x * x).add_(x).sum()
+    return total
+
+
+def read(fingerprints: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    """The values of fingerprint() by name, brought to the host together."""
+    return dict(zip(fingerprints, _table(fingerprints.values()).tolist(), strict=True))
+
+
+def _table(fingerprints: Iterable[torch.Tensor]) -> torch.Tensor:
+    """(n,) on this process's device."""
+    return torch.stack([value.to(torch.cuda.current_device(), non_blocking=True) for value in fingerprints])
 
 
 def trainer_fingerprints(model: torch.nn.Module) -> dict[str, int]:
@@ -37,7 +52,7 @@ def trainer_fingerprints(model: torch.nn.Module) -> dict[str, int]:
             local.append(fingerprint(parameter.ds_tensor.view(-1)[: max(0, parameter.ds_numel - rank * size)]))
         else:
             local.append(fingerprint(parameter.data))
-    table = torch.tensor(local, dtype=torch.int64, device=torch.cuda.current_device())
+    table = _table(local)
     if sharded:
         torch.distributed.all_reduce(table)
     return dict(zip(names, table.tolist(), strict=True))
@@ -64,7 +79,7 @@ class EngineFingerprints:
         workers = torch.distributed.get_world_size()
         return {
             # The CPU's small-layer kernel keeps biases in fp32; the way back is exact.
-            "fingerprints": {name: fingerprint(value.to(config.dtype)) for name, value in model.named_parameters()},
+            "fingerprints": read({n: fingerprint(value.to(config.dtype)) for n, value in model.named_parameters()}),
             "fused": dict(getattr(model, "packed_modules_mapping", {})),
             "kv_copies": max(1, workers // heads),
         }

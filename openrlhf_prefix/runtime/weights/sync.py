@@ -1,6 +1,6 @@
 """Weights from the trainer to vLLM without NCCL: a bare gloo group over a TCP store.
 
-Same calls as OpenRLHF's: rank 0 of the trainer broadcasts one parameter after the other, every engine receives
+Same calls as vLLM's NCCL group: rank 0 of the trainer broadcasts one bucket after the other, every engine receives
 (cpu_worker.py).
 """
 

@@ -28,6 +28,7 @@ SIZES: tuple[str, ...] = (
     "train.num_episodes",
 )
 SIZES += ("train.max_epochs", "eval.n_samples_per_prompt", "verifier.workers", "actor.num_gpus_per_node")
+SIZES += ("run.check_weights_every",)
 
 TABLE: list[Rule] = [
     (lambda a: a.sampler_error, "{a.sampler_error}"),

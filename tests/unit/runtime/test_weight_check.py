@@ -3,14 +3,19 @@
 import pytest
 import torch
 
+from openrlhf_prefix.runtime.weights import check
 from openrlhf_prefix.runtime.weights.check import (
     Comparison,
     EngineWeights,
     compare,
-    fingerprint,
     flip_lowest_bits,
     stale_weights,
 )
+
+
+def fingerprint(tensor: torch.Tensor) -> int:
+    return int(check.fingerprint(tensor))
+
 
 FUSED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"]}
 

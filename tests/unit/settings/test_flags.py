@@ -379,6 +379,7 @@ def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
         ({"prefix__min_tokens": 0}, "prefix.min_tokens is 0"),
         ({"eval__n_samples_per_prompt": 0}, "eval.n_samples_per_prompt is 0: give at least 1"),
         ({"verifier__workers": 0}, "verifier.workers is 0: give at least 1"),
+        ({"run__check_weights_every": 0}, "run.check_weights_every is 0: give at least 1"),
         ({"train__num_episodes": 0}, "train.num_episodes is 0: give at least 1"),
         ({"ckpt__save_steps": 0}, "ckpt.save_steps is 0: give a number of steps, or -1 for never"),
         ({"eval__steps": 0}, "eval.steps is 0: give a number of steps, or -1 for never"),
