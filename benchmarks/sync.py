@@ -16,6 +16,7 @@ from typing import Any
 import ray
 import torch
 
+from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.weights import buckets
 from openrlhf_prefix.runtime.weights.check import fingerprint
 from openrlhf_prefix.runtime.weights.sync import GlooCommunicator
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--engines", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--pairs", type=int, default=PAIRS)
-    parser.add_argument("--bucket_mb", type=float, default=buckets.LIMIT / 2**20)
+    parser.add_argument("--bucket_mb", type=float, default=adapter.CpuPlatform.bucket_bytes / 2**20)
     options = parser.parse_args()
     torch.set_num_threads(1)
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

@@ -18,6 +18,7 @@ from openrlhf.trainer.ray.utils import get_physical_gpu_id
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from openrlhf_prefix.runtime.learner import lora
+from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.weights import buckets
 
 Sources = Mapping[str, Mapping[str, torch.nn.Parameter]]  # the engine's name -> what its weight is made of
@@ -36,15 +37,15 @@ class Sender:
 
     def send(self) -> None:
         """The current weights to all engines."""
-        trainer = self.trainer
+        trainer, limit = self.trainer, adapter.current().bucket_bytes
         cached = self._ask("reset_prefix_cache") if trainer.args.vllm.enable_prefix_caching else []
         torch.cuda.empty_cache()
         sources = self._sources()
         tensors = [buckets.described(name, next(iter(parts.values()))) for name, parts in sources.items()]
         if not self.introduced:
-            ray.get(self._ask("expect_weights", tensors, buckets.LIMIT))
+            ray.get(self._ask("expect_weights", tensors, limit))
             self.introduced = True
-        for number, bucket in enumerate(buckets.plan(tensors, buckets.LIMIT)):
+        for number, bucket in enumerate(buckets.plan(tensors, limit)):
             self._deliver(number, self._packed(bucket, sources))
         ray.get(cached)
         torch.cuda.empty_cache()

@@ -35,6 +35,7 @@ class CudaPlatform:
 
     name = "cuda"
     worker_extension = "openrlhf_prefix.runtime.engine.cuda_worker.CudaWorkerExtension"
+    bucket_bytes = 256 * 2**20  # of weights that travel together
 
     def adjust(self, args: SimpleNamespace) -> None:
         """Changes flags that cannot hold on this machine."""
@@ -84,6 +85,7 @@ class CpuPlatform(CudaPlatform):
 
     name = "cpu"
     worker_extension = "openrlhf_prefix.runtime.engine.cpu_worker.GlooWorkerExtension"
+    bucket_bytes = 16 * 2**20  # above 32 MiB glibc maps new pages for every buffer, which takes longer than to fill it
 
     def adjust(self, args: SimpleNamespace) -> None:
         args.ds.attn_implementation = "sdpa"

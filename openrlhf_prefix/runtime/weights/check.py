@@ -32,17 +32,12 @@ def fingerprint(tensor: torch.Tensor) -> torch.Tensor:
 
 def read(fingerprints: Mapping[str, torch.Tensor]) -> dict[str, int]:
     """The values of fingerprint() by name, brought to the host together."""
-    return dict(zip(fingerprints, _table(fingerprints.values()).tolist(), strict=True))
-
-
-def _table(fingerprints: Iterable[torch.Tensor]) -> torch.Tensor:
-    """(n,) on this process's device."""
-    return torch.stack([value.to(torch.cuda.current_device(), non_blocking=True) for value in fingerprints])
+    return dict(zip(fingerprints, torch.stack(list(fingerprints.values())).tolist(), strict=True))
 
 
 def trainer_fingerprints(model: torch.nn.Module) -> dict[str, int]:
     """HF name -> fingerprint of every parameter; all ranks have to call this, and all get the same answer."""
-    names, local, sharded = [], [], False
+    names, local, sharded, device = [], [], False, torch.cuda.current_device()
     for name, parameter in model.named_parameters():
         names.append(name)
         if hasattr(parameter, "ds_tensor"):  # ZeRO-3: this rank's shard, whose tail may be padding
@@ -52,7 +47,7 @@ def trainer_fingerprints(model: torch.nn.Module) -> dict[str, int]:
             local.append(fingerprint(parameter.ds_tensor.view(-1)[: max(0, parameter.ds_numel - rank * size)]))
         else:
             local.append(fingerprint(parameter.data))
-    table = _table(local)
+    table = torch.stack([value.to(device, non_blocking=True) for value in local])
     if sharded:
         torch.distributed.all_reduce(table)
     return dict(zip(names, table.tolist(), strict=True))

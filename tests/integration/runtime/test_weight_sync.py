@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from openrlhf_prefix.runtime.audit.exactness.measure import free_port
 from openrlhf_prefix.runtime.controller import weight_check
+from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.weights import buckets, check
 from openrlhf_prefix.runtime.weights.sync import GlooCommunicator
 
@@ -61,7 +62,7 @@ def sync_and_compare(folder: Path, ranks: int) -> None:
     from openrlhf_prefix.runtime.learner import sender
 
     sender.ray = SimpleNamespace(get=lambda answers: [answer.result() for answer in answers])
-    buckets.LIMIT = LIMIT
+    adapter.CpuPlatform.bucket_bytes = LIMIT
     for stage, rank in LAYOUTS[ranks]:
         flags = {"ds.zero_stage": stage, "ds.lora.rank": rank, "ds.lora.alpha": 8}
         policy = make_policy(folder / "source", folder / f"{stage}_{rank}", **flags)
