@@ -3,7 +3,8 @@
     python benchmarks/sync.py                     # 60 MB and 450 MB, 1 and 2 engines, five pairs each
 
 Both ways run in turn, from one trainer process to the same engines (Ray actors) over the same gloo group, and every
-engine's tensors are compared with the trainer's after each. vLLM's loader is on neither side: transport alone.
+engine's tensors are compared with the trainer's after each. vLLM's loader is on neither side: transport alone. The last
+column is what one side of a comparison takes (weights/check.py): trainer and engines compute it at the same time.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch
 
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.weights import buckets
-from openrlhf_prefix.runtime.weights.check import fingerprint
+from openrlhf_prefix.runtime.weights.check import fingerprint, read
 from openrlhf_prefix.runtime.weights.sync import GlooCommunicator
 
 MODELS = {"60 MB": (12, 384, 16_000), "450 MB": (17, 896, 32_000)}  # layers, hidden size, vocabulary
@@ -64,7 +65,11 @@ class Engine:
     async def take(self) -> dict[str, int]:
         """Fingerprints of what came since the last look."""
         held, self.held = self.held, {}
-        return {name: int(fingerprint(value)) for name, value in held.items()}
+        return check(held)
+
+
+def check(tensors: dict[str, torch.Tensor]) -> dict[str, int]:
+    return read({name: fingerprint(value) for name, value in tensors.items()})
 
 
 class Trainer:
@@ -117,7 +122,7 @@ def measured(trainer: Trainer, way: Callable[[], None], expected: dict[str, int]
 def row(model: str, count: int, pairs: int, limit: int) -> str:
     torch.manual_seed(0)
     parameters = {name: torch.randn(shape).bfloat16() for name, shape in shapes(*MODELS[model])}
-    expected = {name: int(fingerprint(value)) for name, value in parameters.items()}
+    expected = check(parameters)
     size = sum(value.nbytes for value in parameters.values()) / 1e6
     engines = [Engine.remote() for _ in range(count)]
     trainer = Trainer(parameters, engines, limit)
@@ -133,7 +138,10 @@ def row(model: str, count: int, pairs: int, limit: int) -> str:
         cells.append(f"{calls} + {broadcasts} | {statistics.median(run[number][0] for run in runs):.3f} s")
     for engine in engines:
         ray.kill(engine)
-    return f"| {size:.0f} MB, {len(parameters)} tensors | {count} | {cells[0]} | {cells[1]} | {ratio:.2f} |"
+    started = time.perf_counter()
+    check(parameters)
+    cells.append(f"{ratio:.2f} | {time.perf_counter() - started:.3f} s")
+    return f"| {size:.0f} MB, {len(parameters)} tensors | {count} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -145,8 +153,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    print("| weights | engines | per parameter: calls + broadcasts | | buckets | | ratio |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| weights | engines | per parameter: calls + broadcasts | | buckets | | ratio | check |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for model in options.models:
         for count in options.engines:
             print(row(model, count, options.pairs, int(options.bucket_mb * 2**20)), flush=True)

@@ -2,8 +2,8 @@
 
     bucket = consecutive tensors, as bytes, one behind the other; a new one begins where the next would pass the limit
 
-A model of 7B parameters in bf16 is 340 tensors and about 60 buckets of 256 MiB (sizes: platform/adapter.py). Names, dtypes
-and shapes are sent once, to every engine that is new; both sides derive the same plan from them, and afterwards only
+A model of 7B parameters in bf16 is 340 tensors and about 60 buckets of 256 MiB (sizes: platform/adapter.py). Names,
+dtypes and shapes are sent once, to every engine that is new; both sides derive the same plan from them, and then only
 bytes travel.
 
 vLLM's own weight-transfer engine does the same for NCCL and CUDA IPC; it is not used because it has no gloo, so that
