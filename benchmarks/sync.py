@@ -3,8 +3,8 @@
     python benchmarks/sync.py                     # 60 MB and 450 MB, 1 and 2 engines, five pairs each
 
 Both ways run in turn, from one trainer process to the same engines (Ray actors) over the same gloo group, and every
-engine's tensors are compared with the trainer's after each. vLLM's loader is on neither side: transport alone. The last
-column is what one side of a comparison takes (weights/check.py): trainer and engines compute it at the same time.
+engine's tensors are compared with the trainer's after each. vLLM's loader is on neither side: transport alone. The
+last column is what one side of a comparison takes (weights/check.py): trainer and engines compute it at the same time.
 """
 
 import argparse
