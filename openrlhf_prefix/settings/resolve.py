@@ -34,6 +34,7 @@ DEFAULTS = {
     "algo.kl.init_coef": 0.0,
     "rollout.n_samples_per_prompt": 8,
     "ds.zero_stage": 3,
+    "vllm.enable_prefix_caching": True,  # the rows of a group share their prompt
 }
 # Flag -> its default, in place of which it gets a folder of the run's.
 PLACES = {

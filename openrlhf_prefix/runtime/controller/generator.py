@@ -14,6 +14,7 @@ import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from vllm import SamplingParams
+from vllm.sampling_params import RequestOutputKind
 
 from openrlhf_prefix.algorithm.sampler import EVALUATION, PLAIN, PrefixSampler, request_seed
 from openrlhf_prefix.data.problems import Problem
@@ -91,7 +92,11 @@ class PrefixSamplesGenerator(SamplesGenerator):
         return self.engines.submit(groups, params, generate_kwargs["max_len"])
 
     def _sampling_params(self, generate_kwargs: dict[str, Any]) -> SamplingParams:
+        """One output a row, at its end; as text only where a stop string is looked for in it, or an agent reads it."""
+        text = bool(self.args.rollout.stop_strings or self.args.train.agent_func_path)
         return SamplingParams(
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            detokenize=text,
             temperature=generate_kwargs["temperature"],
             top_p=generate_kwargs["top_p"],
             max_tokens=self.budget,

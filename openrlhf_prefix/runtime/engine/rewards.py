@@ -11,11 +11,10 @@ What a failed reward means is decided in one place for all of them (--reward.on_
 import asyncio
 import itertools
 import sys
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -33,12 +32,13 @@ PAUSE = 0.5  # seconds between them
 
 @dataclass(frozen=True)
 class Sample:
-    """One row as text. `query` is prompt and response together, special tokens included."""
+    """One row as text, of which a reward is given what it reads; `query` is prompt and response together, special
+    tokens included."""
 
-    query: str
-    prompt: str
-    label: str
-    response: str
+    query: str = ""
+    prompt: str = ""
+    label: str = ""
+    response: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,15 @@ class Outcome:
     text: str = ""  # what went wrong
 
 
-Reward = Callable[[Sample], Awaitable[Outcome]]
+ALL_TEXT = ("query", "prompt", "response")
+
+
+class Reward(Protocol):
+    """The reward of one row."""
+
+    reads: tuple[str, ...]  # fields of Sample that are text of the row: others are not decoded
+
+    async def __call__(self, sample: Sample) -> Outcome: ...
 
 
 def failed(reason: str, text: str, verdict: str | None = None) -> Outcome:
@@ -68,7 +76,7 @@ def make_reward(urls: list[str], flags: SimpleNamespace, verifier: SimpleNamespa
         verifier: the --verifier.* flags.
     """
     if not urls:
-        return _later
+        return Later()
     if urls == [MATH_VERIFY]:
         return MathReward(verifier)
     if urls[0].endswith(".py"):
@@ -76,12 +84,19 @@ def make_reward(urls: list[str], flags: SimpleNamespace, verifier: SimpleNamespa
     return ServerReward(urls, flags.timeout)
 
 
-async def _later(sample: Sample) -> Outcome:
-    return Outcome(None, None)
+class Later:
+    """No reward yet: a reward model scores the whole batch."""
+
+    reads = ()
+
+    async def __call__(self, sample: Sample) -> Outcome:
+        return Outcome(None, None)
 
 
 class MathReward:
     """The built-in verifier; its time-outs, crashes and full memories are failures, the rest are verdicts."""
+
+    reads = ("response",)
 
     def __init__(self, flags: SimpleNamespace) -> None:
         self._verifier = MathVerifier(**vars(flags))
@@ -99,6 +114,8 @@ class MathReward:
 
 class FunctionReward:
     """reward_func of a Python file, in `workers` processes, each sample within `timeout` seconds."""
+
+    reads = ALL_TEXT
 
     def __init__(self, path: str, workers: int, timeout: float) -> None:
         command = [sys.executable, "-m", "openrlhf_prefix.reward.function_worker", path]
@@ -124,6 +141,8 @@ class FunctionReward:
 
 class ServerReward:
     """HTTP servers, one after the other: POST {"query", "prompts", "labels", "responses"}, lists of one."""
+
+    reads = ALL_TEXT
 
     def __init__(self, urls: list[str], timeout: float) -> None:
         self._urls, self._timeout = itertools.cycle(urls), timeout

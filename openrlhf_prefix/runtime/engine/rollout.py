@@ -48,7 +48,8 @@ class RolloutRequest:
 
 
 class PrefixExecutor:
-    """Generates and scores one row."""
+    """Generates and scores one row. Text is made of it where the reward reads text, in a thread beside the engine's
+    loop; and its prefix is judged while the engine goes on from there."""
 
     def __init__(self, reward: Reward, tokenizer: Any) -> None:
         self.reward, self.tokenizer = reward, tokenizer
@@ -57,16 +58,12 @@ class PrefixExecutor:
         """A row in the form that OpenRLHF's generator turns into an Experience. Scored as soon as it is written, while
         the engine goes on with others."""
         start = request.prompt_ids + request.prefix_ids
-        continuation, log_probs, truncated = [], [], False
-        if request.max_tokens:
-            params = deepcopy(sampling_params)
-            params.max_tokens, params.seed = request.max_tokens, request.seed
-            output = (await engine.generate(start, params)).outputs[0]
-            continuation, truncated = list(output.token_ids), output.finish_reason == "length"
-            found = output.logprobs or []
-            log_probs = [entry[token].logprob for token, entry in zip(continuation, found, strict=bool(found))]
+        written, alone = await asyncio.gather(
+            self._continued(request, start, sampling_params, engine), self._prefix_solves(request)
+        )
+        continuation, log_probs, truncated = written
         tokens = start + continuation
-        outcome, alone = await asyncio.gather(self.reward(self._sample(request, tokens)), self._prefix_solves(request))
+        outcome = await self.reward(await self._sample(request, tokens))
         return {
             "prompt": request.problem_id,
             "label": request.answer,
@@ -82,23 +79,45 @@ class PrefixExecutor:
             "solves_alone": alone,
         }
 
+    async def _continued(
+        self, request: RolloutRequest, start: list[int], sampling_params: Any, engine: Any
+    ) -> tuple[list[int], list[float], bool]:
+        """Ids and log-probs of the continuation, and whether the budget cut it off."""
+        if not request.max_tokens:
+            return [], [], False
+        params = sampling_params.clone()
+        params.max_tokens, params.seed = request.max_tokens, request.seed
+        output = (await engine.generate(start, params)).outputs[0]
+        continuation, found = list(output.token_ids), output.logprobs or []
+        log_probs = [entry[token].logprob for token, entry in zip(continuation, found, strict=bool(found))]
+        return continuation, log_probs, output.finish_reason == "length"
+
     async def _prefix_solves(self, request: RolloutRequest) -> bool | None:
         """Whether the prefix alone earns the reward, whatever follows it; None where nothing follows or none is
         known: a whole demonstration, a plain row, a reward that is not the built-in verifier."""
         if not request.prefix_ids or not request.max_tokens or not isinstance(self.reward, MathReward):
             return None
-        text = self.tokenizer.decode(request.prefix_ids, skip_special_tokens=True)
+        text = await asyncio.to_thread(self.tokenizer.decode, request.prefix_ids, skip_special_tokens=True)
         return await self.reward.solves(text, request.answer)
 
-    def _sample(self, request: RolloutRequest, tokens: list[int]) -> Sample:
-        """The row as text; the response, prefix and continuation, without special tokens."""
-        decode = self.tokenizer.decode
-        return Sample(
-            query=decode(tokens, skip_special_tokens=False),
-            prompt=decode(request.prompt_ids, skip_special_tokens=False),
-            label=request.answer,
-            response=decode(tokens[len(request.prompt_ids) :], skip_special_tokens=True),
-        )
+    async def _sample(self, request: RolloutRequest, tokens: list[int]) -> Sample:
+        """The row as the text that the reward reads; the response, prefix and continuation, without special tokens."""
+        if not self.reward.reads:
+            return Sample(label=request.answer)
+        return await asyncio.to_thread(self._text, request, tokens)
+
+    def _text(self, request: RolloutRequest, tokens: list[int]) -> Sample:
+        parts = {
+            "query": (tokens, False),
+            "prompt": (request.prompt_ids, False),
+            "response": (tokens[len(request.prompt_ids) :], True),
+        }
+        decoded = {
+            name: self.tokenizer.decode(ids, skip_special_tokens=bare)
+            for name, (ids, bare) in parts.items()
+            if name in self.reward.reads
+        }
+        return Sample(label=request.answer, **decoded)
 
 
 class PrefixRollout(undecorated(RolloutRayActor)):

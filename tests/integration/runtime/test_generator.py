@@ -12,6 +12,9 @@ from openrlhf_prefix.runtime.platform import adapter  # noqa: E402
 
 adapter.choose().install()
 
+from vllm import SamplingParams  # noqa: E402
+from vllm.sampling_params import RequestOutputKind  # noqa: E402
+
 from openrlhf_prefix.algorithm.sampler import PrefixSampler  # noqa: E402
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule  # noqa: E402
 from openrlhf_prefix.data.problems import Problem  # noqa: E402
@@ -33,13 +36,24 @@ def test_a_request_starts_from_the_tokens_before_the_limit(limit: int, length: i
     assert not PrefixSamplesGenerator._request(maker, problem, 1, evaluating=True).prefix_ids
 
 
-def test_stops_reach_the_engine() -> None:
-    rollout = SimpleNamespace(stop_strings=["\n\n", "Question:"], stop_token_ids=[7])
-    args = SimpleNamespace(rollout=rollout, algo=SimpleNamespace(advantage=SimpleNamespace(is_correction_level="off")))
+def params_of(stops: list[str] | None = None, agent: str | None = None) -> SamplingParams:
+    rollout = SimpleNamespace(stop_strings=stops, stop_token_ids=[7])
+    algo = SimpleNamespace(advantage=SimpleNamespace(is_correction_level="off"))
+    args = SimpleNamespace(rollout=rollout, algo=algo, train=SimpleNamespace(agent_func_path=agent))
     maker = SimpleNamespace(budget=30, args=args)
-    params = PrefixSamplesGenerator._sampling_params(maker, {"temperature": 1.0, "top_p": 1.0})
+    return PrefixSamplesGenerator._sampling_params(maker, {"temperature": 1.0, "top_p": 1.0})
+
+
+def test_stops_reach_the_engine() -> None:
+    params = params_of(["\n\n", "Question:"])
     assert params.stop == ["\n\n", "Question:"] and params.stop_token_ids == [7]
     assert params.include_stop_str_in_output  # what the policy wrote is trained, the stop included
+
+
+def test_the_engine_answers_once_a_row_and_makes_text_only_where_it_is_read() -> None:
+    assert params_of().output_kind is RequestOutputKind.FINAL_ONLY
+    assert not params_of().detokenize
+    assert params_of(["stop"]).detokenize and params_of(agent="agent.py").detokenize
 
 
 def test_a_whole_demonstration_ends_with_the_stop_id_and_asks_for_nothing() -> None:

@@ -1,6 +1,7 @@
 """The user's rewards: files in processes that can be killed, servers, deadlines, and the trial before a run."""
 
 import asyncio
+import threading
 import time
 from types import SimpleNamespace
 
@@ -13,6 +14,8 @@ from aiohttp import ClientTimeout, web
 from openrlhf_prefix.runtime.platform import adapter
 
 adapter.choose().install()
+
+from vllm import SamplingParams  # noqa: E402
 
 from openrlhf_prefix.errors import UserError  # noqa: E402
 from openrlhf_prefix.runtime.driver.preflight import try_reward  # noqa: E402
@@ -216,6 +219,78 @@ def test_a_prefix_is_judged_without_what_follows_it(prefix: str, max_tokens: int
     reward = MathReward(SimpleNamespace(workers=1, timeout=20.0, memory_mb=2048, fallback="last_number"))
     request = RolloutRequest("p", 1, "72", [1, 2], [ord(letter) for letter in prefix], 0.9, 0, max_tokens)
     assert asyncio.run(PrefixExecutor(reward, Letters())._prefix_solves(request)) is expected
+
+
+@pytest.mark.parametrize(
+    ("reads", "decoded"),
+    [((), []), (("response",), ["cd"]), (("query", "prompt", "response"), ["abcd", "ab", "cd"])],
+)
+def test_a_row_is_decoded_once_for_each_text_that_the_reward_reads(reads: tuple[str, ...], decoded: list[str]) -> None:
+    class Noted(Letters):
+        def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+            made.append(super().decode(ids, skip_special_tokens))
+            return made[-1]
+
+    made: list[str] = []
+    request = RolloutRequest("p", 0, "right", [97, 98], [], 0.0, 0, 10)
+    executor = PrefixExecutor(SimpleNamespace(reads=reads), Noted())
+    sample = asyncio.run(executor._sample(request, [97, 98, 99, 100]))
+    assert made == decoded and sample.label == "right"
+    assert [getattr(sample, name) for name in ("query", "prompt", "response") if name in reads] == decoded
+
+
+def test_what_each_reward_reads(tmp_path) -> None:
+    assert MathReward.reads == ("response",)
+    assert make_reward([], None, None).reads == ()
+    assert FunctionReward.reads == ServerReward.reads == ("query", "prompt", "response")
+
+
+def test_the_loop_of_the_engine_goes_on_while_a_row_is_decoded() -> None:
+    class Slow(Letters):
+        def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+            assert ticked.wait(10.0), "the loop stood still"
+            return super().decode(ids, skip_special_tokens)
+
+    async def both() -> None:
+        request = RolloutRequest("p", 0, "right", [97], [], 0.0, 0, 10)
+        executor = PrefixExecutor(SimpleNamespace(reads=("response",)), Slow())
+        sample = asyncio.create_task(executor._sample(request, [97, 98]))
+        await asyncio.sleep(0.01)
+        ticked.set()
+        await sample
+
+    ticked = threading.Event()
+    asyncio.run(both())
+
+
+class Judge(MathReward):
+    reads = ()
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def __call__(self, sample: Sample) -> Outcome:
+        return Outcome(1.0, 1.0)
+
+    async def solves(self, text: str, label: str) -> bool:
+        self.asked.set()
+        return text == "a"
+
+
+def test_a_prefix_is_judged_while_the_engine_goes_on_from_it() -> None:
+    class Engine:
+        async def generate(self, start: list[int], params: SamplingParams) -> SimpleNamespace:
+            await asyncio.wait_for(judge.asked.wait(), 10.0)
+            assert (start, params.max_tokens, params.seed) == ([1, 97], 3, 17)
+            return SimpleNamespace(outputs=[SimpleNamespace(token_ids=(5, 6), logprobs=None, finish_reason="length")])
+
+    async def run() -> dict:
+        return await PrefixExecutor(judge, Letters()).run(request, SamplingParams(max_tokens=9), Engine())
+
+    judge, request = Judge(), RolloutRequest("p", 1, "right", [1], [97], 0.9, 17, 3)
+    row = asyncio.run(run())
+    assert row["solves_alone"] is True and row["truncated"] is True
+    assert row["observation_tokens"] == [1, 97, 5, 6] and row["action_ranges"] == [(1, 4)]
 
 
 def test_a_reward_of_the_user_is_not_asked_about_prefixes(reward) -> None:
