@@ -126,6 +126,7 @@ class PrefixRollout(undecorated(RolloutRayActor)):
     async def __init__(self, *args: Any, remote_rm_url: list[str] | None = None, **kwargs: Any) -> None:
         chosen = adapter.current()
         kwargs |= {"worker_extension_cls": chosen.worker_extension, **chosen.engine_options()}
+        kwargs["disable_log_stats"] = True  # of every row at every token, and nobody reads them
         self.agent = bool(kwargs.get("agent_func_path"))
         await super().__init__(*args, remote_rm_url=None, **kwargs)
         self.remote_url = remote_rm_url or []
