@@ -33,6 +33,13 @@ def type_name(action: argparse.Action) -> str:
     return {"boolean": "true|false"}.get(name, name.upper())
 
 
+def boolean(text: str) -> bool:
+    """`true` or `false`; argparse's own bool takes every non-empty text for true."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
 def written(value: object) -> str:
     """A value as it is written on a command line; empty where there is none."""
     if isinstance(value, (list, tuple)):

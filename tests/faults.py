@@ -62,8 +62,17 @@ FAULTS = [
         "mean of micro-batch means",
         "runtime/learner/actor_trainer.py",
         "loss = self._loss(batch, counts, kl_ctl, of_step)",
-        "loss = self._loss(batch, self._count([batch]), kl_ctl, of_step) / len(step)",
+        "share = sum(int(row.action_mask.sum()) for row in batch) / counts.tokens\n"
+        "            own = type(counts)(*(share * value for value in vars(counts).values()))\n"
+        "            loss = self._loss(batch, own, kl_ctl, of_step) / len(step)",
         FEW_LAYOUTS,
+    ),
+    Fault(
+        "skipped rows recounted",
+        "runtime/rows/batches.py",
+        "torch.tensor([[*_counted(step), len(kept)]])",
+        "torch.tensor([[*_counted(kept), len(kept)]])",
+        "tests/integration/runtime/test_exactness.py::test_the_loss_of_every_preset",
     ),
     Fault(
         "missing accumulation boundary",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY, Tokens
+from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY, Tokens, needs_advantage
 from openrlhf_prefix.algorithm.losses import clipped_tokens, policy_loss_per_token, reduce_loss, sequence_log_ratio
 from openrlhf_prefix.algorithm.mismatch import mismatch_weights
 
@@ -29,6 +29,7 @@ class StepCounts:
     rows: float  # rows with an action token
     tokens: float  # action tokens: prefix and continuation
     sampled: float  # action tokens that the policy sampled
+    trained: float | None = None  # of those rows, the ones that a term acts on; None: all
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class LossRows:
     """The tensors of one micro-batch, (B, A) each. Gradients flow through log_probs, kl and entropy."""
 
     log_probs: torch.Tensor
-    old_log_probs: torch.Tensor
+    old_log_probs: torch.Tensor  # log_probs themselves where the rows are on-policy: ratios of 1
     advantages: torch.Tensor
     action_mask: torch.Tensor
     prefix_mask: torch.Tensor
@@ -99,7 +100,7 @@ class HybridLoss:
         apart = self.imitation != POLICY and self.imitation_mean == "tokens"
         mask, tokens = (sampled, counts.sampled) if apart else (action, counts.tokens)
         loss = self._reduce(per_token, mask, counts, tokens)
-        share = action.any(-1).sum() / max(counts.rows, 1.0)
+        share = action.any(-1).sum() / max(counts.rows if counts.trained is None else counts.trained, 1.0)
         sums["policy_loss"] = (loss.detach(), share)
         if self.imitation != POLICY:
             imitation = self._imitation(rows, counts)
@@ -115,6 +116,23 @@ class HybridLoss:
                 sums[name] = _sums(term, mask)
                 loss = loss + coef * self._reduce(term, mask, counts, tokens)
         return loss, sums
+
+    def acts_on(
+        self, action: torch.Tensor, prefix: torch.Tensor, advantages: torch.Tensor, kl: bool = False
+    ) -> torch.Tensor:
+        """Tokens whose loss has a gradient, all arguments and the result (B, A).
+
+        A row without one adds nothing to the step but its place in the divisors, and need not be forwarded.
+
+        Args:
+            kl: whether there is a KL term.
+        """
+        sampled, prefix, moved = action & ~prefix, action & prefix, advantages != 0
+        found = sampled & moved | (prefix & moved if needs_advantage(self.imitation) else prefix)
+        for acts, on_prefix in ((kl, self.kl_on_prefix), (self.entropy_coef, self.entropy_on_prefix)):
+            if acts:
+                found = found | (action if on_prefix else sampled)
+        return found
 
     def prefix_part(self, rows: LossRows, counts: StepCounts, imitation_coef: float = 1.0) -> torch.Tensor:
         """The loss of the prefix tokens alone, with the divisor of the whole: what they add to the gradient."""

@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 from openrlhf_prefix.reward import MathVerifier
 from openrlhf_prefix.reward.answer import FALLBACKS, MAX_CHARACTERS, extract_answer
+from openrlhf_prefix.reward.boxes import OPEN_BOX
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")  # these two find what reward/answer.py finds
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _END = "</think>"
-_UNREAD = re.compile(rf"{_BOX.pattern}|<think>")  # from here on a fallback reads nothing, up to the next </think>
+_UNREAD = re.compile(rf"{OPEN_BOX.pattern}|<think>")  # from here on a fallback reads nothing, up to the next </think>
 # What may hold a number, with the blank that may stand inside it: "- 5", "5 %".
 _CHUNK = re.compile(r"(?:-\s)?\S*\d\S*(?:\s\\?%)?")
 _LINE = re.compile(r"[^\n]+")
@@ -88,7 +88,7 @@ def _may_be_right(reading: Reading, right: Callable[[str], bool]) -> bool:
 
 
 def _boxes(text: str) -> Iterator[Reading]:
-    for box in _BOX.finditer(text):
+    for box in OPEN_BOX.finditer(text):
         end = _close(text, box.end())
         if end is not None:
             thought = text.rfind(_END, 0, end)
@@ -195,7 +195,7 @@ def _lines(text: str, gold: str, start: int, end: int) -> Iterator[Reading]:
 
 def _final_start(text: str, fallback: str) -> int | None:
     """Where the last answer of the text starts, right or wrong."""
-    boxes = [box.start() for box in _BOX.finditer(text)]
+    boxes = [box.start() for box in OPEN_BOX.finditer(text)]
     if boxes:
         content = _content(text, boxes[-1])
         same = (start for start in boxes if start == boxes[-1] or content and _content(text, start) == content)

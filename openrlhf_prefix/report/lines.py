@@ -34,7 +34,8 @@ def step_line(step: int, total: int, metrics: Mapping[str, Any]) -> str:
             f"window {window} ratio {_number(metrics, 'prefix/ratio')} kept {_number(metrics, 'prefix/kept')}"
         )
     parts.append(f"length {_number(metrics, 'rollout/response_length_mean', 0)}")
-    parts.append(f"entropy {_number(metrics, 'rollout/entropy')}")
+    measured = "rollout/entropy" if "rollout/entropy" in metrics else "entropy_loss"  # before the step, or in it
+    parts.append(f"entropy {_number(metrics, measured)}")
     parts.append(f"grad {_number(metrics, 'actor_grad_norm')}")
     parts.append(" ".join(f"{short} {_number(metrics, key, 1)}s" for key, short in PHASES.items()))
     return " | ".join([*parts, *_pace(step, total, metrics), *signal.words(metrics)])

@@ -12,7 +12,9 @@ from openrlhf_prefix.algorithm.losses import DIVISORS
 from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
 from openrlhf_prefix.algorithm.schedules import SHAPES
 from openrlhf_prefix.algorithm.selection import SCOPES
+from openrlhf_prefix.arguments import boolean
 from openrlhf_prefix.reward.answer import FALLBACKS
+from openrlhf_prefix.settings import speed
 
 DEMONSTRATIONS = ("prefix", "whole")
 MEANS = ("policy", "tokens")
@@ -24,16 +26,10 @@ LONG_DEMONSTRATIONS = ("refuse", "drop", "truncate")
 MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for our own verifier
 
 
-def boolean(text: str) -> bool:
-    """`true` or `false`; argparse's own bool takes every non-empty text for true."""
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text.lower() == "true"
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
-    for add_group in (_add_hybrid, _add_prefix, _add_model, _add_data, _add_verifier, _add_reward, _add_run):
+    own = (_add_hybrid, _add_prefix, _add_model, _add_data, _add_verifier, _add_reward, _add_run)
+    for add_group in (speed.add_flags, *own):
         add_group(parser)
 
 

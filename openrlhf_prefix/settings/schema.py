@@ -12,9 +12,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from openrlhf_prefix.arguments import Parser, parser_of
+from openrlhf_prefix.arguments import Parser, boolean, parser_of
 from openrlhf_prefix.settings.config import BASE, is_switch
-from openrlhf_prefix.settings.flags import boolean
 from openrlhf_prefix.settings.reference import Flag, all_flags
 from openrlhf_prefix.settings.resolve import CONTROL
 

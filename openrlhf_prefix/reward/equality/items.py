@@ -21,10 +21,6 @@ from openrlhf_prefix.reward.equality.relations import Relations
 from openrlhf_prefix.reward.grammar import trees
 from openrlhf_prefix.reward.grammar.cursor import Node
 
-_STRUCTURES = frozenset(
-    ("group", "set", "builder", "union", "inter", "minus", "empty", "name", "cases", "list", "tuple")
-)
-
 
 class Items(Relations):
     """Compares single items."""

@@ -26,14 +26,14 @@ from openrlhf_prefix.algorithm.advantages import (
     normalized,
 )
 from openrlhf_prefix.algorithm.controllers import Schedule
-from openrlhf_prefix.algorithm.imitation import needs_advantage
 from openrlhf_prefix.algorithm.sampler import request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.rollout_metrics import rollout_metrics, sampled_kl
 from openrlhf_prefix.runtime.rows.batches import blank, deal, filled, forward_batches, shuffled
-from openrlhf_prefix.runtime.rows.fields import ActorForward, prefix_mask_of
+from openrlhf_prefix.runtime.rows.fields import ActorForward, counts, prefix_mask_of
+from openrlhf_prefix.runtime.rows.loss import rows_to_forward, trained_tokens
 from openrlhf_prefix.settings.derived import data_parallel_ranks
 
 
@@ -61,35 +61,60 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
     def __init__(self, *args: Any, controller: Schedule, rescue: Rescue, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.controller, self.rescue = controller, rescue
-        self._entropies: list[torch.Tensor] = []  # from _flatten_results(), which upstream calls, to forwarded()
+        # Between forwarded() and what upstream's make_experience() calls in it:
+        self._passes: int | None = None  # of the policy, over the first batches; None: one for each
+        self._unseen: list[torch.Tensor] = []  # what stands for the others' log-probs and entropies
+        self._entropies: list[torch.Tensor] = []
 
     def make(self, samples: list[Experience], step: int) -> Batch:
         """The rollouts of global step `step` as rows to train on."""
         rollouts = self.with_advantages(*self.forwarded(samples))
         seed = request_seed(self.args.train.seed, step, "order of the rows", 0)
         rows = shuffled(rollouts.experiences, seed)
-        if self.args.reward.on_error == "mask":
-            rows = [blank(row) if row.info["reward_failed"].any() else row for row in rows]
+        rows = [row if self._known(row).all() else blank(row) for row in rows]
         rescued = self.rescue(rows, rollouts.failed, step)
-        tokens = {"train/tokens": self._trained_tokens(rescued.rows)}
+        trained = [trained_tokens(row, self.args) for row in rescued.rows]
+        of_step = {"train/tokens": float(sum(trained)), "train/rows_skipped": float(trained.count(0))}
         return Batch(
-            deal(rescued.rows, self.args.train.batch_size, data_parallel_ranks(self.args)),
+            deal(rescued.rows, self.args.train.batch_size, data_parallel_ranks(self.args), trained),
             rollouts.experiences,
-            rollouts.metrics | rescued.metrics | tokens,
+            rollouts.metrics | rescued.metrics | of_step,
         )
 
     def forwarded(self, samples: list[Experience]) -> tuple[list[Experience], list[torch.Tensor]]:
         """Forward batches with log-probs, rewards and KL, and (B, A) entropies of each.
 
-        Every rank makes as many passes as the others; the blank rows that fill them up are dropped here.
+        Rows whose log-probs before the update nobody reads (rows/loss.py) are in batches of their own, which the
+        policy does not see: their log-probs and entropies are NaN. Every rank makes as many passes as the others; the
+        blank rows that fill them up are dropped here.
         """
-        batches = self.split_rollout_samples(samples)
-        experiences = self.make_experience(filled(batches, self._ranks()))[: len(batches)]
-        entropies, self._entropies = self._entropies[: len(batches)], []
-        return experiences, entropies
+        for place, row in enumerate(samples):
+            row.index = [place]
+        prefixed = torch.tensor([int(row.info["prefix_length"]) > 0 for row in samples])
+        read = rows_to_forward(prefixed, self.args).tolist()
+        seen, unseen = (
+            self.split_rollout_samples([row for row, one in zip(samples, read, strict=True) if one is value])
+            for value in (True, False)
+        )
+        first = filled(seen, self._ranks())
+        self._passes = len(first)
+        made = self.make_experience(first + filled(unseen, self._ranks()))
+        places = [*range(len(seen)), *range(len(first), len(first) + len(unseen))]
+        entropies = self._entropies
+        self._passes, self._unseen, self._entropies = None, [], []
+        return [made[place] for place in places], [entropies[place] for place in places]
 
     def split_rollout_samples(self, rollout_samples: list[Experience]) -> list[Experience]:
         return forward_batches(rollout_samples, self.args, self._ranks(), self.tokenizer.pad_token_id)
+
+    def _dispatch_forward(self, group: Any, sync_condition: bool, **inputs: list) -> list:
+        if group is not self.actor_model_group or self._passes is None:
+            return super()._dispatch_forward(group, sync_condition, **inputs)
+        self._unseen = [torch.full(mask.shape, math.nan) for mask in inputs["action_mask"][self._passes :]]
+        if not self._passes:
+            return []
+        asked = {name: values[: self._passes] for name, values in inputs.items()}
+        return super()._dispatch_forward(group, sync_condition, **asked)
 
     def log_probs(self, batches: list[Experience], method: str = "forward") -> list[torch.Tensor]:
         """(B, A) log-probs by the policy of the action tokens of each batch, from that pass of the actor's."""
@@ -107,10 +132,10 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
     def _flatten_results(self, refs: list, duplicate_factor: int) -> list:
         """The actor's forward brings entropies along; they are kept here, upstream goes on with the log-probs."""
         results = super()._flatten_results(refs, duplicate_factor)
-        if not isinstance(results[0], ActorForward):
+        if results and not isinstance(results[0], ActorForward):
             return results
-        self._entropies = [result.entropy for result in results]
-        return [result.log_probs for result in results]
+        self._entropies = [result.entropy for result in results] + self._unseen
+        return [result.log_probs for result in results] + self._unseen
 
     @torch.no_grad()
     def with_advantages(self, experiences: list[Experience], entropies: Sequence[torch.Tensor]) -> Rollouts:
@@ -162,8 +187,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
 
     def _known(self, experience: Experience) -> torch.Tensor:
         """(B, 1) false for rows that leave group statistics and loss."""
-        masked = self.args.reward.on_error == "mask"
-        return ~(experience.info["reward_failed"] & masked).unsqueeze(-1)
+        return counts(experience.info["reward_failed"], self.args).unsqueeze(-1)
 
     def _in_place(self, experiences: list[Experience], values: list[torch.Tensor]) -> torch.Tensor:
         """(G, N) of numbers of the rows, which experiences may hold in any order: `index` tells each row's place."""
@@ -251,16 +275,6 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         kept = select_prefix_tokens(padded(entropies), padded(prefix_masks), flags.keep, flags.scope)
         parts = kept.split([len(mask) for mask in prefix_masks])
         return [part[:, : mask.shape[1]] for part, mask in zip(parts, prefix_masks, strict=True)]
-
-    def _trained_tokens(self, rows: list[Experience]) -> float:
-        """Action tokens that have a gradient: an advantage, or an imitation term that asks for none."""
-        imitated = not needs_advantage(self.args.hybrid.imitation)
-        return float(
-            sum(
-                int((row.action_mask.bool() & ((row.advantages != 0) | (prefix_mask_of(row) & imitated))).sum())
-                for row in rows
-            )
-        )
 
 
 def _spread(rewards: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_prefix.algorithm.advantages import group_advantages
 from openrlhf_prefix.algorithm.imitation import needs_advantage
+from openrlhf_prefix.runtime.rows.fields import counts
 
 WHOLE_RANGE = (0.0, 1.0)
 ROUNDING = 1e-6  # below it, a difference between equal rewards
@@ -38,7 +39,7 @@ def with_signal(rows: list[Experience], args: SimpleNamespace) -> list[Experienc
     lengths = table([float(row.info["prefix_length"]) for row in rows])
     responses = table([float(row.response_length) for row in rows])
     failed = table([float(row.info["reward_failed"]) for row in rows]).bool()
-    known = ~failed if args.reward.on_error == "mask" else torch.ones_like(failed)
+    known = counts(failed, args)
     kept = has_signal(rewards, lengths > 0, responses > lengths, known, args.hybrid, args.prefix.keep)
     low, high = args.algo.dynamic_filtering_range
     if (low, high) != WHOLE_RANGE:

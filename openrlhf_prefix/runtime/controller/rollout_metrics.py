@@ -42,7 +42,7 @@ def rollout_metrics(
     """All metrics of a rollout batch but the KL's; None where there is nothing to measure.
 
     Args:
-        entropies: (B, A) of the policy, for each experience.
+        entropies: (B, A) of the policy, for each experience; NaN, like its log-probs, where nobody had to know.
         raw_rewards: (N,) of all rows, before penalties.
         known: (N,) false for rows that left the group statistics.
         candidates, selected: (B, A) for each experience: prefix tokens of known rows, and those of them that train.
@@ -70,15 +70,15 @@ def rollout_metrics(
         "rollout/truncated_rate": _mean(truncated[responses > lengths]),
         "rollout/num_samples": float(len(raw_rewards)),
         "rollout/tokens_generated": float(sampled.sum()),
-        "rollout/equal_groups": _mean((rows("group_reward_std") == 0).float()),
-        "rollout/entropy": _mean(entropy[sampled]),
-        "rollout/nll": _mean(nll[sampled]),
+        "rollout/equal_groups": _mean(_unmoved(experiences)[known].float()),
+        "rollout/entropy": _mean_of_known(entropy[sampled]),
+        "rollout/nll": _mean_of_known(nll[sampled]),
         "prefix/rows": float(prefixed.sum()),
         "prefix/ratio": _mean(ratios[prefixed]),
         "prefix/length": _mean(lengths[prefixed]),
         "prefix/kept": _mean(kept[candidates].float()),
-        "prefix/entropy": _mean(entropy[prefix]),
-        "prefix/nll": _mean(nll[prefix]),
+        "prefix/entropy": _mean_of_known(entropy[prefix]),
+        "prefix/nll": _mean_of_known(nll[prefix]),
         **reward_by_ratio(raw_rewards[known & prefixed], ratios[known & prefixed]),
         **{name: _mean_of_known(rows(name)) for name in experiences[0].info if name not in OWN},
     }
@@ -104,6 +104,11 @@ def _tokens(experiences: list[Experience]) -> tuple[torch.Tensor, torch.Tensor]:
     action = torch.cat([experience.action_mask.flatten() for experience in experiences]).bool()
     prefix = torch.cat([prefix_mask_of(experience).flatten() for experience in experiences])
     return prefix, action & ~prefix
+
+
+def _unmoved(experiences: list[Experience]) -> torch.Tensor:
+    """(N,) rows without an advantage on any token."""
+    return torch.cat([~(experience.advantages * experience.action_mask).any(-1) for experience in experiences])
 
 
 def _mean(values: torch.Tensor) -> float | None:

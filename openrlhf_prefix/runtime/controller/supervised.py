@@ -17,6 +17,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.rows.batches import deal
+from openrlhf_prefix.runtime.rows.loss import trained_tokens
 from openrlhf_prefix.settings.derived import data_parallel_ranks
 
 
@@ -63,12 +64,10 @@ class SupervisedStage:
         }
 
     def _train(self, step: int) -> dict[str, Any]:
-        rows = deal(
-            self.demonstrations.batch(step, self.rows), self.args.train.batch_size, data_parallel_ranks(self.args)
-        )
-        self.controller.train_on(rows)
-        counts = {"sft/rows": float(len(rows)), "rollout/tokens_generated": 0.0}
-        counts["train/tokens"] = float(sum(int(row.action_mask.sum()) for row in rows))
+        rows = self.demonstrations.batch(step, self.rows)
+        trained = [trained_tokens(row, self.args, supervised=True) for row in rows]
+        self.controller.train_on(deal(rows, self.args.train.batch_size, data_parallel_ranks(self.args), trained))
+        counts = {"sft/rows": float(len(rows)), "rollout/tokens_generated": 0.0, "train/tokens": float(sum(trained))}
         return self.controller.ppo_train(step) | counts
 
     def _validate(self) -> float:

@@ -1,14 +1,14 @@
 """The training loop of one actor rank: optimizer steps of the hybrid loss over a rollout batch.
 
 Takes the place of OpenRLHF's ppo_train and training_step: the forward pass, the engine, the weight sync and the flags
-stay upstream's. What is ours is the bookkeeping that decides whether a gradient is right. For every optimizer step the
-rows, action tokens and sampled tokens of all ranks are counted once, each micro-batch contributes its share of one
-loss (algorithm/hybrid.py), and the step ends where it should (accumulation.py).
+stay upstream's. What is ours is the bookkeeping that decides whether a gradient is right. The rows, action tokens and
+sampled tokens of an optimizer step were counted over all ranks before any row left it (rows/batches.py), each
+micro-batch contributes its share of one loss (algorithm/hybrid.py), and the step ends where it should
+(accumulation.py).
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -19,54 +19,18 @@ from openrlhf.models.utils import compute_approx_kl
 from openrlhf.trainer.ppo_utils.experience import Experience, make_experience_batch
 from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
-from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
+from openrlhf_prefix.algorithm.hybrid import LossRows, StepCounts
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.learner import accumulation
 from openrlhf_prefix.runtime.learner.average import Average
 from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
 from openrlhf_prefix.runtime.learner.sender import Sender
-from openrlhf_prefix.runtime.rows.batches import micro_batches
+from openrlhf_prefix.runtime.rows.batches import blank, counts_of, micro_batches, optimizer_steps
 from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
+from openrlhf_prefix.runtime.rows.loss import hybrid_loss, on_policy
 from openrlhf_prefix.settings import plugins
 
 SKIPPED_LIMIT = 3  # optimizer steps in a row
-
-
-def hybrid_loss(args: SimpleNamespace) -> HybridLoss:
-    """The loss that the (nested) flags describe."""
-    low, high = args.actor.eps_clip_low_high if args.hybrid.clip else (1.0, math.inf)
-    gate = args.algo.advantage
-    correction = None
-    if gate.is_correction_level != "off":
-        correction = Correction(
-            gate.is_correction_level, gate.is_correction_mode, gate.is_correction_gating, *gate.is_correction_threshold
-        )
-    return HybridLoss(
-        policy=args.actor.policy_loss_type,
-        divisor=args.hybrid.divisor,
-        budget=args.rollout.max_new_tokens,
-        clip_low=low,
-        clip_high=high,
-        dual_clip=args.actor.dual_clip if args.hybrid.clip else None,
-        clip_prefix=args.hybrid.clip_prefix,
-        imitation=args.hybrid.imitation,
-        imitation_mean=args.hybrid.imitation_mean,
-        convex=args.hybrid.convex,
-        sampled=args.hybrid.sampled,
-        entropy_coef=args.actor.entropy_coef,
-        kl_on_prefix=args.prefix.in_kl,
-        entropy_on_prefix=args.prefix.in_entropy,
-        correction=correction,
-    )
-
-
-SUPERVISED = {
-    "imitation": "nll",
-    "imitation_mean": "tokens",
-    "convex": False,
-    "entropy_coef": None,
-    "correction": None,
-}
 
 
 def scale_learning_rate(scheduler: Any, factor: float) -> None:
@@ -109,8 +73,10 @@ class PrefixActorTrainer(ActorPPOTrainer):
             supervised: the rows are whole demonstrations, to be trained by their likelihood at hybrid.sft_lr.
         """
         self.imitation_coef, self.measure_prefix = imitation_coef, measure_prefix
-        loss = hybrid_loss(self.args)
-        self.hybrid_loss = replace(loss, **SUPERVISED) if supervised else loss
+        self.hybrid_loss = hybrid_loss(self.args, supervised)
+        self.on_policy = on_policy(self.args)
+        # Entropies cost a little; where nobody measured those of the policy before the step, they are measured in it.
+        self.measure_entropy = self.on_policy and not supervised or self.hybrid_loss.entropy_coef is not None
         if self.args.hybrid.sft_lr is not None:
             scale_learning_rate(
                 self.actor_scheduler, self.args.hybrid.sft_lr / self.args.actor.adam.lr if supervised else 1.0
@@ -129,8 +95,9 @@ class PrefixActorTrainer(ActorPPOTrainer):
         """Trains on the rows of the replay buffer; returns the metrics of the rollout batch."""
         self.actor.train()
         sums, last, skipped = MetricSums(), {}, 0
-        steps = micro_batches(self.replay_buffer.items, self.args, self.ranks)
-        if of_prefix := self._prefix_gradient(steps[0]) if self.measure_prefix and steps else None:
+        rows = optimizer_steps(self.replay_buffer.items)
+        steps = micro_batches(rows, self.args, self.ranks)
+        if of_prefix := self._prefix_gradient(rows[0]) if self.measure_prefix and rows else None:
             last["prefix/gradient"] = of_prefix
         for _ in range(self.max_epochs):
             for step in steps:
@@ -145,7 +112,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
 
     def _optimizer_step(self, step: list[list[Experience]], kl_ctl: float, sums: MetricSums) -> bool:
         """Returns whether the step was applied: one with a loss or gradient that is not finite is left out."""
-        counts, of_step = self._count(step), MetricSums()
+        counts, of_step = counts_of(step), MetricSums()
         losses: list[torch.Tensor] = []
 
         def share(batch: list[Experience]) -> torch.Tensor:
@@ -182,29 +149,21 @@ class PrefixActorTrainer(ActorPPOTrainer):
                 "applied: go back to a checkpoint with a lower actor.adam.lr in a new run, or look at the rewards"
             )
 
-    def _prefix_gradient(self, step: list[list[Experience]]) -> float | None:
+    def _prefix_gradient(self, rows: list[Experience]) -> float | None:
         """Norm of the gradient that the prefix tokens of a step have by themselves; nothing is applied."""
-        counts = self._count(step)
+        counts = counts_of([rows])
+        prefixed = [row for row in rows if int(row.info["prefix_length"])] or [blank(rows[0])]
+        (step,) = micro_batches([prefixed], self.args, self.ranks)
         accumulation.accumulate(self.engine, [partial(self._prefix_loss, batch, counts) for batch in step])
         norm = accumulation.gradient_norm(self.engine)
         accumulation.discard(self.engine)
         return norm if counts.tokens > counts.sampled and math.isfinite(norm) else None
 
-    def _count(self, step: list[list[Experience]]) -> StepCounts:
-        """Rows, action tokens and sampled tokens of a step over all ranks."""
-        rows = [row for batch in step for row in batch]
-        action = [int(row.action_mask.sum()) for row in rows]
-        prefix = [min(int(row.info["prefix_length"]), tokens) for row, tokens in zip(rows, action, strict=True)]
-        counts = torch.tensor([sum(n > 0 for n in action), sum(action), sum(action) - sum(prefix)], dtype=torch.long)
-        counts = counts.to(torch.cuda.current_device())
-        dist.all_reduce(counts, group=self.ranks)
-        return StepCounts(*map(float, counts.tolist()))
-
     def _loss(self, batch: list[Experience], counts: StepCounts, kl_ctl: float, sums: MetricSums) -> torch.Tensor:
         """Forward pass and loss of one micro-batch; the factor undoes the engine's mean over data-parallel ranks."""
-        inputs, output = self._forward(batch)
+        rows, inputs, output = self._forward(batch)
         loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl, self.imitation_coef)
-        sums.add(of_batch)
+        sums.add(of_batch | {"train/padding": padding(rows, self.args.ds.packing_samples)})
         if self.aux_loss:  # of a mixture of experts: a mean over rows, like the others over the whole step
             share = (inputs.action_mask.any(-1).sum() / max(counts.rows, 1.0)).to(loss.dtype)
             loss = loss + self.args.actor.aux_loss_coef * output.aux_loss * share
@@ -212,11 +171,11 @@ class PrefixActorTrainer(ActorPPOTrainer):
 
     def _prefix_loss(self, batch: list[Experience], counts: StepCounts) -> torch.Tensor:
         """The same of the prefix tokens alone."""
-        inputs, _ = self._forward(batch)
+        _, inputs, _ = self._forward(batch)
         return self.hybrid_loss.prefix_part(inputs, counts, self.imitation_coef) * dist.get_world_size(self.ranks)
 
-    def _forward(self, batch: list[Experience]) -> tuple[LossRows, Any]:
-        """What the loss of one micro-batch looks at, and the model's output."""
+    def _forward(self, batch: list[Experience]) -> tuple[Experience, LossRows, Any]:
+        """One micro-batch, what its loss looks at, and the model's output."""
         rows = make_experience_batch(batch, self.args.ds.packing_samples).to_device(torch.cuda.current_device())
         log_probs, output = self.actor(
             rows.sequences,
@@ -224,9 +183,9 @@ class PrefixActorTrainer(ActorPPOTrainer):
             attention_mask=rows.attention_mask,
             return_output=True,
             ring_attn_group=self.strategy.ring_attn_group,
-            return_entropy=self.hybrid_loss.entropy_coef is not None,
+            return_entropy=self.measure_entropy,
         )
-        return self._loss_rows(rows, log_probs, output), output
+        return rows, self._loss_rows(rows, log_probs, output), output
 
     def _loss_rows(self, rows: Experience, log_probs: torch.Tensor, output: Any) -> LossRows:
         kl = entropy = None
@@ -240,11 +199,12 @@ class PrefixActorTrainer(ActorPPOTrainer):
                 kl_estimator=self.args.algo.kl.estimator,
                 unbiased_gradient=self.args.algo.kl.unbiased_gradient,
             )
-        if self.hybrid_loss.entropy_coef is not None:
+        if self.measure_entropy:
             entropy = output.entropy[:, -width:]
+            entropy = entropy if self.hybrid_loss.entropy_coef else entropy.detach()
         return LossRows(
             log_probs=log_probs,
-            old_log_probs=rows.action_log_probs,
+            old_log_probs=log_probs.detach() if self.on_policy else rows.action_log_probs,
             advantages=rows.advantages,
             action_mask=action,
             prefix_mask=prefix_mask_of(rows),
@@ -253,6 +213,12 @@ class PrefixActorTrainer(ActorPPOTrainer):
             entropy=entropy,
             row_entropy=_of_rows(rows, "row_entropy"),
         )
+
+
+def padding(rows: Experience, packed: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Padding of a micro-batch, and all that its forward pass computes; packed rows have none."""
+    pads = (rows.attention_mask == 0).sum() * (not packed)
+    return pads, rows.attention_mask.sum() + pads
 
 
 def _of_rows(rows: Experience, name: str) -> torch.Tensor | None:

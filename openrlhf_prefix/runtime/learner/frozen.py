@@ -9,20 +9,20 @@ from openrlhf_prefix.runtime import seams
 from openrlhf_prefix.runtime.platform import adapter
 
 
-class PrefixReference(seams.undecorated(ReferenceModelActor)):
-    """Without CUDA its ZeRO-3 needs the same stand-ins as the policy's."""
+class OnPlatform:
+    """Without CUDA the ZeRO-3 of a frozen model needs the same stand-ins as the policy's."""
 
     def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
         adapter.current().patch_trainer()
         super().init_model_from_pretrained(*args, **kwargs)
 
 
-class PrefixReward(seams.undecorated(RewardModelActor)):
-    """The same for a reward model."""
+class PrefixReference(OnPlatform, seams.undecorated(ReferenceModelActor)):
+    """OpenRLHF's reference model."""
 
-    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        adapter.current().patch_trainer()
-        super().init_model_from_pretrained(*args, **kwargs)
+
+class PrefixReward(OnPlatform, seams.undecorated(RewardModelActor)):
+    """OpenRLHF's reward model."""
 
 
 PrefixReferenceActor = ray.remote(num_gpus=1)(PrefixReference)

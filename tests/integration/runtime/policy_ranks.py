@@ -108,30 +108,34 @@ def make_policy(model: Path, run: Path, checkpoint: str | None = None, **flags: 
     return policy
 
 
-def train(policy: Any, seed: int, advantages: float = 1.0) -> dict[str, Any]:
+def train(policy: Any, seed: int, advantages: float = 1.0, skipping: bool = True) -> dict[str, Any]:
     """One optimizer step on this rank's share of the rows of `seed`; returns its metrics."""
     from openrlhf.trainer.ppo_utils.experience import Experience
 
-    generator = torch.Generator().manual_seed(seed)
-    share = ROWS // torch.distributed.get_world_size()
-    for number in range(ROWS):
+    from openrlhf_prefix.runtime.rows.batches import deal
+    from openrlhf_prefix.runtime.rows.loss import trained_tokens
+
+    generator, rows = torch.Generator().manual_seed(seed), []
+    for _ in range(ROWS):
         tokens = torch.randint(0, policy.actor.model.module.config.vocab_size, (1, LENGTH), generator=generator)
         drawn = torch.randn(1, LENGTH - 1, generator=generator)
-        if number // share != torch.distributed.get_rank():
-            continue
         mask = torch.arange(1, LENGTH).unsqueeze(0) >= PROMPT
-        policy.trainer.replay_buffer.append(
-            Experience(
-                sequences=tokens,
-                attention_mask=torch.ones_like(tokens),
-                action_mask=mask,
-                action_log_probs=policy.forward(tokens, mask, torch.ones_like(tokens)).log_probs,
-                advantages=drawn * mask * advantages,
-                rewards=torch.zeros(1),
-                response_length=torch.tensor([LENGTH - PROMPT]),
-                total_length=torch.tensor([LENGTH]),
-                truncated=torch.zeros(1),
-                info={"prefix_length": torch.tensor([0])},
-            )
+        row = Experience(
+            sequences=tokens,
+            attention_mask=torch.ones_like(tokens),
+            action_mask=mask,
+            action_log_probs=policy.forward(tokens, mask, torch.ones_like(tokens)).log_probs,
+            advantages=drawn * mask * advantages,
+            rewards=torch.zeros(1),
+            response_length=torch.tensor([LENGTH - PROMPT]),
+            total_length=torch.tensor([LENGTH]),
+            truncated=torch.zeros(1),
+            info={"prefix_length": torch.tensor([0])},
         )
+        rows.append(row)
+    trained = [trained_tokens(row, policy.strategy.args) if skipping else 1 for row in rows]
+    dealt = deal(rows, ROWS, torch.distributed.get_world_size(), trained)
+    share = len(dealt) // torch.distributed.get_world_size()
+    for row in dealt[torch.distributed.get_rank() * share :][:share]:
+        policy.trainer.replay_buffer.append(row)
     return policy.fit(0.0)

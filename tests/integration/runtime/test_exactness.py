@@ -15,17 +15,18 @@ from openrlhf_prefix.runtime.audit.exactness.measure import TOLERANCE, measure, 
 
 SMALL = [Layout(1, 1), Layout(1, 4, stage=2), Layout(2, 2, True, stage=1, reordered=True), Layout(2, 0, True, stage=2)]
 
-
+ALONE = {"kl_coef": 0.0, "entropy_coef": None, "correction": False}  # the policy's and the imitation term
 LAYOUTS = [
-    pytest.param(covering(all_layouts()), 33, id="any three settings"),
-    pytest.param(all_layouts(), 168, id="all", marks=pytest.mark.long),
+    pytest.param(covering(all_layouts()), 34, id="any three settings"),
+    pytest.param(all_layouts(), 336, id="all", marks=pytest.mark.long),
 ]
 
 
 @pytest.mark.parametrize(("layouts", "count"), LAYOUTS)
 def test_every_layout_moves_the_parameters_alike(layouts, count):
     """Micro-batches of 1, 2, 4 rows and dynamic, 1 and 2 ranks, packed and padded, ZeRO 1-3, offload, two orders;
-    policy, KL, entropy and correction terms; a last step that is cut short."""
+    policy, KL, entropy and correction terms with all rows, or policy and correction without the two rows that have
+    no advantage; a last step that is cut short."""
     found = measure(layouts)
     assert len(found) == count
     wrong = {layout.name(): error for layout, error in found.items() if not error <= TOLERANCE}
@@ -47,9 +48,13 @@ def test_a_few_layouts_with_every_divisor():
     assert not wrong and len(found) == 12
 
 
-def test_the_loss_of_every_preset():
-    """One rank with micro-batches of a single row, most without a demonstration token and, where demonstrations are
-    whole, some without any other; two ranks with dynamic ones."""
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_loss_of_every_preset(alone):
+    """With KL, entropy and correction, or alone, so that rows leave the step.
+
+    One rank with micro-batches of a single row, most without a demonstration token and, where demonstrations are
+    whole, some without any other; two ranks with dynamic ones.
+    """
     layouts = [SMALL[0], SMALL[3]]
     of_preset = {
         name: Terms(
@@ -59,6 +64,7 @@ def test_the_loss_of_every_preset():
             imitation_mean=row.imitation_mean,
             convex=row.convex,
             whole=row.demonstration == "whole" or row.rescue != "none",
+            **(ALONE if alone else {}),
         )
         for name, row in PRESETS.items()
     }
@@ -66,6 +72,12 @@ def test_the_loss_of_every_preset():
     found = measure_cases([(layout, terms) for terms in set(of_preset.values()) for layout in layouts])
     worst = {name: max(found[layout, terms] for layout in layouts) for name, terms in of_preset.items()}
     assert max(worst.values()) <= TOLERANCE, worst
+
+
+def test_on_policy_rows_need_no_log_probs_from_before_the_step():
+    """One optimizer step of the eight rows, whose old log-probs are NaN; the reference has them, its ratios are 1."""
+    found = measure(SMALL, Terms(on_policy=True, **ALONE), rows=STEP_ROWS)
+    assert max(found.values()) <= TOLERANCE
 
 
 def test_openrlhf_still_needs_the_mend():

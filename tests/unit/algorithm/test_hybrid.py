@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss, LossRows, StepCounts
+from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.losses import DIVISORS
 
 # Row 0: prefix token, two sampled. Row 1: one sampled, two padding. Ratios are 1: the policy loss is -advantage.
@@ -108,6 +109,33 @@ def test_micro_batches_add_up_to_the_whole_step(divisor: str, sizes: list[int]) 
     parts = zip(*(getattr(whole, name).split(sizes) for name in vars(whole)), strict=True)
     value = sum(loss(LossRows(*part), counts, 0.2)[0] for part in parts)
     assert value.item() == pytest.approx(loss(whole, counts, 0.2)[0].item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("imitation", [POLICY, *IMITATION])
+@pytest.mark.parametrize("kl_coef", [0.0, 0.2])
+@pytest.mark.parametrize("changed", [{}, {"entropy_coef": 0.1}, {"kl_on_prefix": True}, {"sampled": "likelihood"}])
+def test_a_term_acts_on_the_tokens_that_have_a_gradient_and_on_no_others(imitation, kl_coef, changed) -> None:
+    """By autograd, on rows that are on-policy: no token is clipped, so that every advantage counts."""
+    generator = torch.Generator().manual_seed(4)
+    action = torch.arange(9) < torch.tensor([9, 1, 4, 7, 2, 8]).unsqueeze(1)
+    prefix = torch.arange(9) < torch.tensor([0, 0, 3, 7, 0, 9]).unsqueeze(1)
+    draws = torch.randn(4, 6, 9, generator=generator)
+    advantages = draws[0] * (draws[1] > 0.3)
+    leaf, kl, entropy = (draw.clone().requires_grad_() for draw in (-draws[2].abs(), draws[3], draws[1]))
+    batch = LossRows(leaf, leaf.detach(), advantages, action, prefix, None, kl, entropy, torch.zeros(6, 1))
+    loss = HybridLoss(divisor="token-mean", imitation=imitation, **changed)
+    loss(batch, StepCounts(6.0, 31.0, 13.0), kl_coef)[0].backward()
+    moved = (leaf.grad != 0) | (kl.grad != 0) | (entropy.grad != 0)
+    assert torch.equal(loss.acts_on(action, prefix, advantages, kl_coef > 0), moved)
+
+
+def test_rows_that_left_the_step_stay_in_its_divisors_and_out_of_the_mean_of_its_loss() -> None:
+    """Of 4 rows one trains: its loss is -1 / 4, and that is the loss of the step."""
+    one = {name: value[:1] for name, value in vars(rows(kl=None, entropy=None)).items() if value is not None}
+    one["advantages"] = torch.tensor([[0.0, 3.0, 2.0]])
+    value, sums = HybridLoss(budget=5)(LossRows(**one), StepCounts(4.0, 12.0, 9.0, trained=1.0))
+    assert value.item() == pytest.approx(-5 / (4 * 5))
+    assert [part.item() for part in sums["policy_loss"]] == pytest.approx([-0.25, 1.0])
 
 
 def test_the_correction_does_not_see_prefix_tokens() -> None:

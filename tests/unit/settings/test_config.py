@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from openrlhf_prefix.arguments import boolean
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings import config
-from openrlhf_prefix.settings.flags import boolean
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -51,6 +51,7 @@ class Terms:
     imitation_mean: str = "tokens"  # divisors of the two terms: each its own tokens, or all as the "policy"
     convex: bool = False
     whole: bool = False  # prefixed rows are demonstrations to their end, with nothing sampled
+    on_policy: bool = False  # the policy before the update is the one that trains: no row says what it was
 
 
 # What the methods multiply grad log p of a demonstration token with, from their definitions: p its probability, A its
@@ -100,7 +101,7 @@ def load_model(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
 
 
-def make_rows(model: Any, whole: bool = False) -> list[Row]:
+def make_rows(model: Any, whole: bool = False, on_policy: bool = False) -> list[Row]:
     """The rows; log-probs lie around the model's own, so that some tokens are clipped and some are dropped."""
     generator = torch.Generator().manual_seed(11)
     rows = []
@@ -112,7 +113,7 @@ def make_rows(model: Any, whole: bool = False) -> list[Row]:
             log_probs, _ = _forward(model, tokens, prompt)
         noise = torch.randn(4, len(log_probs), generator=generator)
         kept = noise[3, :prefix] > 0.8  # about a fifth
-        old = log_probs + 0.15 * noise[0]
+        old = log_probs if on_policy else log_probs + 0.15 * noise[0]
         rows.append(
             Row(
                 tokens=tokens,

@@ -28,11 +28,12 @@ class Layout:
     stage: int = 3
     offload: bool = False
     reordered: bool = False
+    skipping: bool = True  # rows without a gradient leave the step
 
     def name(self) -> str:
         batching = f"static {self.micro}" if self.micro else "dynamic"
         packed = "packed" if self.packing else "padded"
-        extras = " offload" * self.offload + " reordered" * self.reordered
+        extras = " offload" * self.offload + " reordered" * self.reordered + " all rows" * (not self.skipping)
         return f"{self.ranks} rank(s), {batching}, {packed}, ZeRO-{self.stage}{extras}"
 
 
@@ -40,9 +41,9 @@ def all_layouts() -> list[Layout]:
     """Every combination; dynamic batching always packs."""
     batching = [(micro, packing) for micro in (1, 2, 4) for packing in (False, True)] + [(0, True)]
     return [
-        Layout(ranks, micro, packing, stage, offload, reordered)
-        for ranks, (micro, packing), stage, offload, reordered in itertools.product(
-            (1, 2), batching, (1, 2, 3), (False, True), (False, True)
+        Layout(ranks, micro, packing, stage, offload, reordered, skipping)
+        for ranks, (micro, packing), stage, offload, reordered, skipping in itertools.product(
+            (1, 2), batching, (1, 2, 3), (False, True), (False, True), (False, True)
         )
     ]
 
@@ -65,7 +66,7 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
     values = {
         "actor.num_gpus_per_node": layout.ranks,
         "vllm.num_engines": 1,
-        "rollout.batch_size": 3,
+        "rollout.batch_size": 1 if terms.on_policy else 3,  # one optimizer step, or three
         "rollout.n_samples_per_prompt": 8,
         "rollout.max_new_tokens": BUDGET,
         "train.batch_size": STEP_ROWS,
@@ -110,7 +111,9 @@ def table(found: dict[Layout, float]) -> str:
         cells = []
         for stage, offload in columns:
             same = Layout(ranks, micro, packing, stage, offload)
-            values = [found[key] for key in (same, replace(same, reordered=True)) if key in found]
+            variants = itertools.product((False, True), (False, True))
+            every = [replace(same, reordered=reordered, skipping=skipping) for reordered, skipping in variants]
+            values = [found[key] for key in every if key in found]
             cells.append(f"{max(values):.1e}" if values else "-")
         batching = f"{micro} row(s)" if micro else f"dynamic, {TOKENS_PER_MICRO_BATCH} tokens"
         lines.append(f"| {ranks} | {batching} | {'packed' if packing else 'padded'} | {' | '.join(cells)} |")

@@ -61,13 +61,15 @@ def measure(
     """Relative difference of every layout; starts one process per rank.
 
     Args:
-        terms: of the loss. OpenRLHF's own loop counts prefix tokens in every term, so `upstream` has the policy alone.
+        terms: of the loss; not given: all of them where no row leaves its step, and those that leave rows out where
+            one does. OpenRLHF's own loop counts prefix tokens in every term, so `upstream` has the policy alone.
         upstream: train through OpenRLHF's ActorPPOTrainer as it is.
         rows: use the first rows only; STEP_ROWS of them are exactly one optimizer step.
     """
-    terms = terms or (Terms(kl_coef=0.0, entropy_coef=None, correction=False) if upstream else Terms())
-    found = measure_cases([(layout, terms) for layout in layouts], upstream, rows)
-    return {layout: found[layout, terms] for layout in layouts}
+    policy = Terms(kl_coef=0.0, entropy_coef=None, correction=not upstream)
+    cases = [(layout, terms or (policy if layout.skipping or upstream else Terms())) for layout in layouts]
+    found = measure_cases(cases, upstream, rows)
+    return {case[0]: found[case] for case in cases}
 
 
 def measure_cases(cases: Sequence[Case], upstream: bool = False, rows: int | None = None) -> dict[Case, float]:
@@ -124,13 +126,17 @@ def _compare(cases: list[Case], model: Path, upstream: bool, count: int | None) 
     )
 
     every = {terms for _, terms in cases}
-    rows = {whole: make_rows(load_model(model), whole)[:count] for whole in {terms.whole for terms in every}}
+    kinds = {(terms.whole, terms.on_policy) for terms in every}
+    rows = {kind: make_rows(load_model(model), *kind)[:count] for kind in kinds}
     before = {name: value.detach() for name, value in load_model(model).named_parameters()}
-    expected = {terms: reference_change(load_model(model), rows[terms.whole], terms) for terms in every}
+    expected = {
+        terms: reference_change(load_model(model), rows[terms.whole, terms.on_policy], terms) for terms in every
+    }
     found = {}
     shown = sys.__stderr__ if sys.__stderr__.isatty() and os.environ["RANK"] == "0" else None
     for layout, terms in tqdm(cases, desc=f"{cases[0][0].ranks} rank(s)", file=shown, disable=shown is None):
-        ordered = shuffled_within_steps(rows[terms.whole], seed=3) if layout.reordered else rows[terms.whole]
+        ordered = rows[terms.whole, terms.on_policy]
+        ordered = shuffled_within_steps(ordered, seed=3) if layout.reordered else ordered
         after, wanted = train(layout, model, ordered, terms, upstream), expected[terms]
         size = sum(value.square().sum() for value in wanted.values()).sqrt()
         error = sum((after[name] - before[name] - wanted[name]).square().sum() for name in wanted).sqrt()

@@ -20,6 +20,7 @@ from openrlhf_prefix.runtime.audit.exactness.batch import LEARNING_RATE, STEP_RO
 from openrlhf_prefix.runtime.audit.exactness.layouts import Layout, flags
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.rows.batches import deal
+from openrlhf_prefix.runtime.rows.loss import trained_tokens
 from openrlhf_prefix.runtime.seams import replaced
 from openrlhf_prefix.settings.resolve import flags_of
 
@@ -49,7 +50,12 @@ def train(layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: 
     )
     if not upstream:
         trainer.prepare(terms.imitation_coef, measure_prefix=True)  # which must leave nothing behind
-    dealt = deal([experience(row) for row in rows], STEP_ROWS, layout.ranks)
+    experiences = [experience(row) for row in rows]
+    if terms.on_policy:
+        for one in experiences:
+            one.action_log_probs = torch.full_like(one.action_log_probs, torch.nan)
+    trained = [trained_tokens(row, strategy.args) if layout.skipping else 1 for row in experiences]
+    dealt = deal(experiences, STEP_ROWS, layout.ranks, trained)
     share = len(dealt) // layout.ranks
     for row in dealt[torch.distributed.get_rank() * share :][:share]:
         trainer.replay_buffer.append(row)

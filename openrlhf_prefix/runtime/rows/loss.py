@@ -1,0 +1,83 @@
+"""The loss that the flags describe, and what follows from it before a row is forwarded.
+
+The controller asks which rows a term of the loss acts on, and whether the policy's log-probs before the update have to
+be known; the learner computes the loss itself.
+"""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+
+from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss
+from openrlhf_prefix.algorithm.imitation import needs_entropy
+from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
+
+MIN_AUX_LOSS = 1e-8  # OpenRLHF computes the loss of a mixture's router from here on
+
+
+def hybrid_loss(args: SimpleNamespace, supervised: bool = False) -> HybridLoss:
+    """The loss that the (nested) flags describe, or that of a step on whole demonstrations alone."""
+    low, high = args.actor.eps_clip_low_high if args.hybrid.clip else (1.0, math.inf)
+    gate = args.algo.advantage
+    correction = None
+    if gate.is_correction_level != "off":
+        correction = Correction(
+            gate.is_correction_level, gate.is_correction_mode, gate.is_correction_gating, *gate.is_correction_threshold
+        )
+    loss = HybridLoss(
+        policy=args.actor.policy_loss_type,
+        divisor=args.hybrid.divisor,
+        budget=args.rollout.max_new_tokens,
+        clip_low=low,
+        clip_high=high,
+        dual_clip=args.actor.dual_clip if args.hybrid.clip else None,
+        clip_prefix=args.hybrid.clip_prefix,
+        imitation=args.hybrid.imitation,
+        imitation_mean=args.hybrid.imitation_mean,
+        convex=args.hybrid.convex,
+        sampled=args.hybrid.sampled,
+        entropy_coef=args.actor.entropy_coef,
+        kl_on_prefix=args.prefix.in_kl,
+        entropy_on_prefix=args.prefix.in_entropy,
+        correction=correction,
+    )
+    if not supervised:
+        return loss
+    return replace(loss, imitation="nll", imitation_mean="tokens", convex=False, entropy_coef=None, correction=None)
+
+
+def trained_tokens(row: Experience, args: SimpleNamespace, supervised: bool = False) -> int:
+    """Action tokens of a row that have a gradient; a row without one need not be forwarded."""
+    action = row.action_mask.bool()
+    if args.actor.aux_loss_coef > MIN_AUX_LOSS:  # which acts on every row
+        return int(action.sum())
+    kl = args.algo.kl.use_loss and args.algo.kl.init_coef > 0 and not supervised
+    found = hybrid_loss(args, supervised).acts_on(action, prefix_mask_of(row), row.advantages, kl)
+    return int(found.sum())
+
+
+def on_policy(args: SimpleNamespace) -> bool:
+    """Whether a rollout batch is one optimizer step, whose ratios to the policy before it are 1 by definition."""
+    rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    one_step = rows <= args.train.batch_size and args.train.max_epochs == 1 and args.hybrid.rescue != "buffer"
+    return one_step and args.actor.old_log_probs == "auto"
+
+
+def rows_to_forward(prefixed: torch.Tensor, args: SimpleNamespace) -> torch.Tensor:
+    """(N,) rows whose log-probs and entropies before the update something reads.
+
+    All of them, unless the ratios are 1 without them (`on_policy`) and there is neither a reference model nor a
+    correction nor a row's entropy in the loss. Then only the selection of prefix tokens asks for entropies, of the
+    prefixed rows, where it has something to choose.
+
+    Args:
+        prefixed: (N,) rows that start from a prefix.
+    """
+    of_rows = args.hybrid.sampled == "likelihood" or needs_entropy(args.hybrid.imitation)
+    corrected = args.algo.advantage.is_correction_level != "off"
+    if not on_policy(args) or args.algo.kl.init_coef > 0 or corrected or of_rows:
+        return torch.ones_like(prefixed, dtype=torch.bool)
+    return prefixed if 0 < args.prefix.keep < 1 else torch.zeros_like(prefixed, dtype=torch.bool)
