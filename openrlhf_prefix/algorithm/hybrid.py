@@ -117,22 +117,14 @@ class HybridLoss:
                 loss = loss + coef * self._reduce(term, mask, counts, tokens)
         return loss, sums
 
-    def acts_on(
-        self, action: torch.Tensor, prefix: torch.Tensor, advantages: torch.Tensor, kl: bool = False
-    ) -> torch.Tensor:
-        """Tokens whose loss has a gradient, all arguments and the result (B, A).
+    def learns_from(self, action: torch.Tensor, prefix: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
+        """Tokens on which the policy's or the imitation term has a gradient; all arguments and the result (B, A).
 
-        A row without one adds nothing to the step but its place in the divisors, and need not be forwarded.
-
-        Args:
-            kl: whether there is a KL term.
+        KL and entropy act on every sampled token. Without them, a row with no such token adds nothing to the step but
+        its place in the divisors, and need not be forwarded.
         """
-        sampled, prefix, moved = action & ~prefix, action & prefix, advantages != 0
-        found = sampled & moved | (prefix & moved if needs_advantage(self.imitation) else prefix)
-        for acts, on_prefix in ((kl, self.kl_on_prefix), (self.entropy_coef, self.entropy_on_prefix)):
-            if acts:
-                found = found | (action if on_prefix else sampled)
-        return found
+        moved = action & (advantages != 0)
+        return moved if needs_advantage(self.imitation) else moved | (action & prefix)
 
     def prefix_part(self, rows: LossRows, counts: StepCounts, imitation_coef: float = 1.0) -> torch.Tensor:
         """The loss of the prefix tokens alone, with the divisor of the whole: what they add to the gradient."""

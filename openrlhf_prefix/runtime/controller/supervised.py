@@ -65,9 +65,10 @@ class SupervisedStage:
 
     def _train(self, step: int) -> dict[str, Any]:
         rows = self.demonstrations.batch(step, self.rows)
-        trained = [trained_tokens(row, self.args, supervised=True) for row in rows]
-        self.controller.train_on(deal(rows, self.args.train.batch_size, data_parallel_ranks(self.args), trained))
-        counts = {"sft/rows": float(len(rows)), "rollout/tokens_generated": 0.0, "train/tokens": float(sum(trained))}
+        tokens = [trained_tokens(row, self.args, supervised=True) for row in rows]
+        every = [True] * len(rows)
+        self.controller.train_on(deal(rows, self.args.train.batch_size, data_parallel_ranks(self.args), every))
+        counts = {"sft/rows": float(len(rows)), "rollout/tokens_generated": 0.0, "train/tokens": float(sum(tokens))}
         return self.controller.ppo_train(step) | counts
 
     def _validate(self) -> float:

@@ -12,7 +12,7 @@ nothing. Rows of similar length share a batch, so that little of it is padding.
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from itertools import groupby
+from itertools import compress, groupby
 from typing import Any
 
 import torch
@@ -93,7 +93,7 @@ def shuffled(experiences: list[Experience], seed: int) -> list[Experience]:
     return [rows[place] for place in order]
 
 
-def deal(rows: list[Experience], step_rows: int, ranks: int, trained: Sequence[int]) -> list[Experience]:
+def deal(rows: list[Experience], step_rows: int, ranks: int, trained: Sequence[bool]) -> list[Experience]:
     """The rows that train something, in the order in which equal consecutive shares of them go to the ranks.
 
     A step with nothing to train keeps a blank row on every rank: the optimizer has its moments to apply.
@@ -102,7 +102,7 @@ def deal(rows: list[Experience], step_rows: int, ranks: int, trained: Sequence[i
         rows: one-row Experiences; every `step_rows` in a row form an optimizer step, the last may be cut short.
         step_rows: rows of an optimizer step over all ranks; a multiple of `ranks`.
         ranks: data-parallel ranks.
-        trained: for each row, how many of its tokens have a gradient (loss.trained_tokens).
+        trained: for each row, whether it has a gradient (loss.trains).
 
     Returns:
         One-row Experiences; rank r gets the r-th share, whose rows of an optimizer step lie together. Each row's info
@@ -111,7 +111,7 @@ def deal(rows: list[Experience], step_rows: int, ranks: int, trained: Sequence[i
     shares: list[list[Experience]] = [[] for _ in range(ranks)]
     for number, start in enumerate(range(0, len(rows), step_rows)):
         step = rows[start : start + step_rows]
-        kept = [row for row, tokens in zip(step, trained[start : start + step_rows], strict=True) if tokens]
+        kept = list(compress(step, trained[start : start + step_rows]))
         told = {STEP: torch.tensor([number]), COUNTS: torch.tensor([[*_counted(step), len(kept)]])}
         kept += [blank(step[0])] * (-len(kept) % ranks if kept else ranks)
         for row in kept:

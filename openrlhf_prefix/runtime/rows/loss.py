@@ -50,13 +50,16 @@ def hybrid_loss(args: SimpleNamespace, supervised: bool = False) -> HybridLoss:
 
 
 def trained_tokens(row: Experience, args: SimpleNamespace, supervised: bool = False) -> int:
-    """Action tokens of a row that have a gradient; a row without one need not be forwarded."""
-    action = row.action_mask.bool()
-    if args.actor.aux_loss_coef > MIN_AUX_LOSS:  # which acts on every row
-        return int(action.sum())
-    kl = args.algo.kl.use_loss and args.algo.kl.init_coef > 0 and not supervised
-    found = hybrid_loss(args, supervised).acts_on(action, prefix_mask_of(row), row.advantages, kl)
-    return int(found.sum())
+    """Action tokens of a row that the policy's or the imitation term trains."""
+    action, loss = row.action_mask.bool(), hybrid_loss(args, supervised)
+    return int(loss.learns_from(action, prefix_mask_of(row), row.advantages).sum())
+
+
+def trains(tokens: int, args: SimpleNamespace) -> bool:
+    """Whether a row with as many trained tokens has a gradient at all: the loss of a router, the entropy bonus and the
+    KL loss have one on every row."""
+    kl = args.algo.kl.use_loss and args.algo.kl.init_coef > 0
+    return bool(tokens or kl or args.actor.entropy_coef or args.actor.aux_loss_coef > MIN_AUX_LOSS)
 
 
 def on_policy(args: SimpleNamespace) -> bool:

@@ -113,7 +113,7 @@ def train(policy: Any, seed: int, advantages: float = 1.0, skipping: bool = True
     from openrlhf.trainer.ppo_utils.experience import Experience
 
     from openrlhf_prefix.runtime.rows.batches import deal
-    from openrlhf_prefix.runtime.rows.loss import trained_tokens
+    from openrlhf_prefix.runtime.rows.loss import trained_tokens, trains
 
     generator, rows = torch.Generator().manual_seed(seed), []
     for _ in range(ROWS):
@@ -133,7 +133,8 @@ def train(policy: Any, seed: int, advantages: float = 1.0, skipping: bool = True
             info={"prefix_length": torch.tensor([0])},
         )
         rows.append(row)
-    trained = [trained_tokens(row, policy.strategy.args) if skipping else 1 for row in rows]
+    args = policy.strategy.args
+    trained = [not skipping or trains(trained_tokens(row, args), args) for row in rows]
     dealt = deal(rows, ROWS, torch.distributed.get_world_size(), trained)
     share = len(dealt) // torch.distributed.get_world_size()
     for row in dealt[torch.distributed.get_rank() * share :][:share]:

@@ -39,7 +39,7 @@ ROWS = [row(number, length) for number, length in enumerate(LENGTHS)]
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_an_optimizer_step_holds_the_same_rows_for_every_number_of_ranks(ranks: int) -> None:
-    dealt = batches.deal(ROWS, 4, ranks, trained=[1] * 12)
+    dealt = batches.deal(ROWS, 4, ranks, trained=[True] * 12)
     share = len(dealt) // ranks
     for step in range(3):
         per_rank = 4 // ranks
@@ -49,14 +49,14 @@ def test_an_optimizer_step_holds_the_same_rows_for_every_number_of_ranks(ranks: 
 
 def test_a_step_that_does_not_divide_is_filled_with_blank_rows() -> None:
     """5 rows on 2 ranks, steps of 4: shares of 3 rows, one of them blank."""
-    dealt = batches.deal(ROWS[:5], 4, 2, trained=[1] * 5)
+    dealt = batches.deal(ROWS[:5], 4, 2, trained=[True] * 5)
     assert len(dealt) == 6 and sorted(numbers(dealt)) == [0, 1, 2, 3, 4]
     assert sum(not one.action_mask.any() for one in dealt) == 1
 
 
 def test_long_and_short_rows_are_spread_over_the_ranks() -> None:
     """40 + 2 against 9 + 30: the best split of the first four rows into pairs."""
-    dealt = batches.deal(ROWS[:4], 4, 2, trained=[1] * 4)
+    dealt = batches.deal(ROWS[:4], 4, 2, trained=[True] * 4)
     assert {frozenset(numbers(dealt[:2])), frozenset(numbers(dealt[2:]))} == {frozenset({0, 1}), frozenset({2, 3})}
 
 
@@ -82,7 +82,7 @@ def test_rows_without_a_gradient_leave_a_step_whose_counts_stay() -> None:
 
     First step, lengths 40, 2, 9, 30: 77 action tokens, of which 0 + 1 + 2 + 0 are of a prefix (row 1 has 1 token).
     """
-    dealt = batches.deal(ROWS, 4, 2, trained=[5, 0, 1, 1, 0, 0, 0, 0, 0, 0, 7, 0])
+    dealt = batches.deal(ROWS, 4, 2, trained=[number in (0, 2, 3, 10) for number in range(12)])
     shares = [dealt[: len(dealt) // 2], dealt[len(dealt) // 2 :]]
     steps = [[batches.optimizer_steps(share)[step] for share in shares] for step in range(3)]
     assert [sorted(numbers(sum(step, []))) for step in steps] == [[0, 2, 3], [], [10]]

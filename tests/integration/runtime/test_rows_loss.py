@@ -19,7 +19,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker  # noqa: E402
 from openrlhf_prefix.runtime.rows.fields import ActorForward  # noqa: E402
-from openrlhf_prefix.runtime.rows.loss import on_policy, rows_to_forward  # noqa: E402
+from openrlhf_prefix.runtime.rows.loss import on_policy, rows_to_forward, trains  # noqa: E402
 from openrlhf_prefix.settings.resolve import flags_of  # noqa: E402
 
 ONE_STEP = {
@@ -66,6 +66,22 @@ def test_a_row_is_forwarded_before_the_step_where_something_reads_what_comes_out
 def test_a_correction_and_a_reference_model_leave_the_rows_on_policy() -> None:
     assert on_policy(flags_of(ONE_STEP | {"algo.kl.init_coef": 0.1})) and on_policy(flags_of(ONE_STEP | CORRECTED))
     assert not on_policy(flags_of(ONE_STEP | {"train.batch_size": 4}))
+
+
+@pytest.mark.parametrize(
+    ("flags", "everywhere"),
+    [
+        ({}, False),
+        ({"algo.kl.init_coef": 0.1, "algo.kl.use_loss": True, "algo.kl.estimator": "k2"}, True),
+        ({"algo.kl.init_coef": 0.1, "algo.kl.use_loss": False}, False),  # in the reward: an advantage of each token
+        ({"actor.entropy_coef": 0.01}, True),
+        ({"actor.entropy_coef": 0.0}, False),  # measured alone
+        ({"actor.aux_loss_coef": 0.01}, True),
+    ],
+)
+def test_a_row_without_a_trained_token_stays_where_a_term_acts_on_every_row(flags, everywhere) -> None:
+    args = flags_of(ONE_STEP | flags)
+    assert trains(0, args) is everywhere and trains(1, args) is True
 
 
 class Group:

@@ -20,7 +20,7 @@ from openrlhf_prefix.runtime.audit.exactness.batch import LEARNING_RATE, STEP_RO
 from openrlhf_prefix.runtime.audit.exactness.layouts import Layout, flags
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.rows.batches import deal
-from openrlhf_prefix.runtime.rows.loss import trained_tokens
+from openrlhf_prefix.runtime.rows.loss import trained_tokens, trains
 from openrlhf_prefix.runtime.seams import replaced
 from openrlhf_prefix.settings.resolve import flags_of
 
@@ -54,7 +54,8 @@ def train(layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: 
     if terms.on_policy:
         for one in experiences:
             one.action_log_probs = torch.full_like(one.action_log_probs, torch.nan)
-    trained = [trained_tokens(row, strategy.args) if layout.skipping else 1 for row in experiences]
+    args = strategy.args
+    trained = [not layout.skipping or trains(trained_tokens(row, args), args) for row in experiences]
     dealt = deal(experiences, STEP_ROWS, layout.ranks, trained)
     share = len(dealt) // layout.ranks
     for row in dealt[torch.distributed.get_rank() * share :][:share]:
