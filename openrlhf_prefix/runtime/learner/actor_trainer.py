@@ -10,7 +10,6 @@ micro-batch contributes its share of one loss (algorithm/hybrid.py), and the ste
 import math
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
 from openrlhf_prefix.runtime.learner.sender import Sender
 from openrlhf_prefix.runtime.rows.batches import blank, counts_of, micro_batches, optimizer_steps
 from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
-from openrlhf_prefix.runtime.rows.loss import hybrid_loss, on_policy
+from openrlhf_prefix.runtime.rows.loss import forwards_every_row, hybrid_loss, on_policy
 from openrlhf_prefix.settings import plugins
 
 SKIPPED_LIMIT = 3  # optimizer steps in a row
@@ -75,8 +74,9 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.imitation_coef, self.measure_prefix = imitation_coef, measure_prefix
         self.hybrid_loss = hybrid_loss(self.args, supervised)
         self.on_policy = on_policy(self.args)
-        # Entropies cost a little; where nobody measured those of the policy before the step, they are measured in it.
-        self.measure_entropy = self.on_policy and not supervised or self.hybrid_loss.entropy_coef is not None
+        # Where those of the policy were not measured before the step, they are measured in it.
+        unmeasured = not supervised and not forwards_every_row(self.args)
+        self.measure_entropy = unmeasured or self.hybrid_loss.entropy_coef is not None
         if self.args.hybrid.sft_lr is not None:
             scale_learning_rate(
                 self.actor_scheduler, self.args.hybrid.sft_lr / self.args.actor.adam.lr if supervised else 1.0

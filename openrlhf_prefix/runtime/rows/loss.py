@@ -69,18 +69,21 @@ def on_policy(args: SimpleNamespace) -> bool:
     return one_step and args.actor.old_log_probs == "auto"
 
 
-def rows_to_forward(prefixed: torch.Tensor, args: SimpleNamespace) -> torch.Tensor:
-    """(N,) rows whose log-probs and entropies before the update something reads.
-
-    All of them, unless the ratios are 1 without them (`on_policy`) and there is neither a reference model nor a
-    correction nor a row's entropy in the loss. Then only the selection of prefix tokens asks for entropies, of the
-    prefixed rows, where it has something to choose.
-
-    Args:
-        prefixed: (N,) rows that start from a prefix.
-    """
+def forwards_every_row(args: SimpleNamespace) -> bool:
+    """Whether something reads the log-probs or entropies of every row before the update: ratios that are not 1
+    (`on_policy`), a reference model, a correction, or a row's entropy in the loss."""
     of_rows = args.hybrid.sampled == "likelihood" or needs_entropy(args.hybrid.imitation)
     corrected = args.algo.advantage.is_correction_level != "off"
-    if not on_policy(args) or args.algo.kl.init_coef > 0 or corrected or of_rows:
-        return torch.ones_like(prefixed, dtype=torch.bool)
-    return prefixed if 0 < args.prefix.keep < 1 else torch.zeros_like(prefixed, dtype=torch.bool)
+    return not on_policy(args) or args.algo.kl.init_coef > 0 or corrected or of_rows
+
+
+def rows_to_forward(prefixed: torch.Tensor, args: SimpleNamespace) -> torch.Tensor:
+    """(N,) rows that are forwarded before the update: all, or else the prefixed ones where the selection of prefix
+    tokens has something to choose by their entropies.
+
+    Args:
+        prefixed: (N,) bool, rows that start from a prefix.
+    """
+    if forwards_every_row(args):
+        return torch.ones_like(prefixed)
+    return prefixed if 0 < args.prefix.keep < 1 else torch.zeros_like(prefixed)
