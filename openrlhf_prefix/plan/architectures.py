@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_prefix.data import hub
-from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.errors import Unreachable, UserError
 
 _QWEN2 = {"model_type": "qwen2", "num_hidden_layers": 28}
 _QWEN3 = {"model_type": "qwen3", "vocab_size": 151936, "num_key_value_heads": 8, "head_dim": 128}
@@ -96,8 +96,12 @@ def load(name: str, config_file: str | None = None) -> Architecture:
 
 
 def _config(name: str, config_file: str | None) -> Any:
+    mend = "give its config.json as --model_config"
     if config_file is None and name not in KNOWN:
-        hub.prepare_model(name)
+        try:
+            hub.prepare_model(name)
+        except Unreachable as error:
+            raise Unreachable(f"{error}: {mend}") from None
     from transformers import AutoConfig
 
     if config_file is not None:
@@ -111,7 +115,7 @@ def _config(name: str, config_file: str | None) -> Any:
         return AutoConfig.from_pretrained(name, trust_remote_code=False)  # else transformers asks on the terminal
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{name} has no config here ({reason}): give its config.json as --model_config") from None
+        raise UserError(f"{name} has no config here ({reason}): {mend}") from None
 
 
 def of_config(config: Any, name: str) -> Architecture:

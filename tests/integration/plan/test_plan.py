@@ -64,9 +64,16 @@ def _engine_bytes(model: Path, ranks: int, gradients: str) -> dict[str, int]:
                      "reward.remote_url": "math-verify", "rollout.max_new_tokens": 8,
                      "prefix.gradient_every": 0})  # fmt: skip
     args.local_rank = int(os.environ["LOCAL_RANK"])
-    strategy = DeepspeedStrategy(
-        seed=1, max_norm=1.0, micro_train_batch_size=1, train_batch_size=ranks, zero_stage=3, args=args
-    )
+
+    class Planned(DeepspeedStrategy):
+        """As on a GPU; the CPU platform has ZeRO-3 cut every tensor."""
+
+        def get_ds_train_config(self, *args, **kwargs):
+            config = super().get_ds_train_config(*args, **kwargs)
+            config["zero_optimization"]["stage3_param_persistence_threshold"] = memory.PERSISTENT
+            return config
+
+    strategy = Planned(seed=1, max_norm=1.0, micro_train_batch_size=1, train_batch_size=ranks, zero_stage=3, args=args)
     strategy.setup_distributed()
     actor = Actor(str(model), attn_implementation="sdpa", ds_config=strategy.get_ds_train_config())
     settings = {"optim": "adam", "adam": vars(args.actor.adam), "lr_scheduler": "constant", "lr_warmup_ratio": 0.0,
