@@ -124,6 +124,7 @@ class PrefixRollout(undecorated(RolloutRayActor)):
     """OpenRLHF's vLLM engine actor with one call per group."""
 
     async def __init__(self, *args: Any, remote_rm_url: list[str] | None = None, **kwargs: Any) -> None:
+        os.setpgid(0, 0)  # vLLM ends at a Ctrl-C of its own accord, and a run that saves first needs it until then
         chosen = adapter.current()
         kwargs |= {"worker_extension_cls": chosen.worker_extension, **chosen.engine_options()}
         kwargs["disable_log_stats"] = True  # of every row at every token, and nobody reads them
