@@ -71,14 +71,14 @@ def rollout_metrics(
         "rollout/num_samples": float(len(raw_rewards)),
         "rollout/tokens_generated": float(sampled.sum()),
         "rollout/equal_groups": _mean(_unmoved(experiences)[known].float()),
-        "rollout/entropy": _mean_of_known(entropy[sampled]),
-        "rollout/nll": _mean_of_known(nll[sampled]),
+        "rollout/entropy": _mean(entropy[sampled]),
+        "rollout/nll": _mean(nll[sampled]),
         "prefix/rows": float(prefixed.sum()),
         "prefix/ratio": _mean(ratios[prefixed]),
         "prefix/length": _mean(lengths[prefixed]),
         "prefix/kept": _mean(kept[candidates].float()),
-        "prefix/entropy": _mean_of_known(entropy[prefix]),
-        "prefix/nll": _mean_of_known(nll[prefix]),
+        "prefix/entropy": _mean(entropy[prefix]),
+        "prefix/nll": _mean(nll[prefix]),
         **reward_by_ratio(raw_rewards[known & prefixed], ratios[known & prefixed]),
         **{name: _mean_of_known(rows(name)) for name in experiences[0].info if name not in OWN},
     }
@@ -112,8 +112,8 @@ def _unmoved(experiences: list[Experience]) -> torch.Tensor:
 
 
 def _mean(values: torch.Tensor) -> float | None:
-    """Mean of the values, None where there are none: an absent measurement is not a zero."""
-    return values.mean().item() if values.numel() else None
+    """Mean of the values, None where there are none, or one is unknown (NaN): an absent measurement is not a zero."""
+    return values.mean().item() if values.numel() and not values.isnan().any() else None
 
 
 def _mean_of_known(values: torch.Tensor) -> float | None:
