@@ -16,6 +16,7 @@ import ctypes
 import math
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -80,6 +81,37 @@ def driver_cuda() -> int | None:
     except OSError:
         return None
     return version.value if library.cuDriverGetVersion(ctypes.byref(version)) == 0 else None
+
+
+def too_old(driver: str) -> str:
+    """The sentence about a driver that does not serve CUDA 13; empty where it does, or cuda-compat does for it."""
+    if int(driver.partition(".")[0]) >= DRIVER or (driver_cuda() or 0) >= CUDA:
+        return ""
+    return (
+        f"the NVIDIA driver is {driver}, and PyPI's torch 2.13 is built for CUDA 13, which needs {DRIVER} or "
+        "later: with an older one it sees no GPU. Install a newer driver, or on data-centre GPUs the package "
+        "cuda-compat-13-0, with its folder (/usr/local/cuda-13.0/compat) on LD_LIBRARY_PATH"
+    )
+
+
+def why_no_gpu() -> str:
+    """Why a PyTorch that is built for CUDA sees no GPU on this machine, and the mend."""
+    gpus, visible = find_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not gpus:
+        return (
+            f"nvidia-smi shows none: install the NVIDIA driver ({DRIVER} or later), or ask for GPUs where they are "
+            "handed out (docker run --gpus all, sbatch --gres=gpu:8)"
+        )
+    devices = "" if visible is None else f"; CUDA_VISIBLE_DEVICES is {visible!r}"
+    return too_old(gpus[0].driver) or (
+        f"nvidia-smi shows {len(gpus)} and a driver that is new enough, {gpus[0].driver}: dmesg may say more{devices}"
+    )
+
+
+def nvcc_release(home: Path) -> str | None:
+    """The version of a CUDA toolkit's compiler, such as 13.0; None where it has none."""
+    found = re.search(r"release (\d+\.\d+)", said_by(str(home / "bin" / "nvcc"), "--version") or "")
+    return found[1] if found else None
 
 
 def memory_gb(limits: tuple[str, ...] = ("memory.max", "memory/memory.limit_in_bytes")) -> float:
@@ -154,12 +186,8 @@ def _look_at_gpus(machine: Machine, gpus: list[Gpu]) -> None:
     machine.rows.append(("GPUs", f"{len(gpus)} x {', '.join(sorted(kinds))}"))
     driver, cuda = gpus[0].driver, driver_cuda()
     machine.rows.append(("driver", driver + (f", CUDA {cuda // 1000}.{cuda % 1000 // 10}" if cuda else "")))
-    if int(driver.partition(".")[0]) < DRIVER and (cuda or 0) < CUDA:
-        machine.refusals.append(
-            f"the NVIDIA driver is {driver}, and PyPI's torch 2.13 is built for CUDA 13, which needs {DRIVER} or "
-            "later: with an older one it sees no GPU. Install a newer driver, or on data-centre GPUs the package "
-            "cuda-compat-13-0, with its folder (/usr/local/cuda-13.0/compat) on LD_LIBRARY_PATH"
-        )
+    if old_driver := too_old(driver):
+        machine.refusals.append(old_driver)
     if old := sorted({gpu.name for gpu in gpus if gpu.compute < OLDEST_COMPUTE}):
         machine.refusals.append(
             f"{', '.join(old)}: compute capability 8.0 (A100) or later is needed, for bf16 and flash-attn"

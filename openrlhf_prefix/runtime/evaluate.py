@@ -52,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
 def sample_rewards(options: argparse.Namespace, problems: list[Problem], tokenizer: object) -> list[list[float]]:
     """Rewards of `options.samples` responses to every problem."""
     chosen = adapter.choose()
+    chosen.check_installed()
     os.environ.update(chosen.engine_environment())
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it logs to stdout, which is for the result
     chosen.patch_engine()

