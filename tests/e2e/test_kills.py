@@ -24,7 +24,7 @@ def test_a_controller_killed_after_a_save_goes_on_from_it_to_the_same_end(embedd
 
 
 def killed(folder, *kills):
-    arguments = ["--kills", str(len(kills)), "--steps", "4", "--out", str(folder), "--only", *kills]
+    arguments = ["--kills", str(len(kills)), "--steps", "12", "--out", str(folder), "--only", *kills]
     command = [sys.executable, "benchmarks/reliability.py", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
