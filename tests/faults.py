@@ -134,6 +134,13 @@ FAULTS = [
 ]
 FAULTS += [
     Fault(
+        "head without temperature",
+        "runtime/learner/head.py",
+        "rows.labels, actor.temperature, entropy",
+        "rows.labels, 1.0, entropy",
+        "tests/integration/runtime/test_head.py::test_it_is_what_upstream_computes",
+    ),
+    Fault(
         "wrong end of the learning rate's schedule",
         "runtime/learner/actor_trainer.py",
         "return shape(min(step, steps))",

@@ -136,7 +136,7 @@ def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 def _unrounded(left: torch.Tensor, right: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """left @ right as it was accumulated: a term of a sum over blocks, which is rounded once, at its end."""
-    if left.is_cuda and left.dtype != dtype:
+    if left.dtype != dtype and left.device.type != "cpu":
         return torch.mm(left, right, out_dtype=dtype)
     return _product(left.to(dtype), right.to(dtype))  # a CPU's product cannot return more than it was given
 

@@ -22,6 +22,7 @@ SAMPLED = ("advantage", "likelihood")
 RESCUES = ("none", "replace", "buffer")
 ON_ERROR = ("mask", "zero", "raise")
 LONG_PROMPTS = ("refuse", "drop")
+FUSED_HEAD = ("auto", "on", "off")
 LONG_DEMONSTRATIONS = ("refuse", "drop", "truncate")
 MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for our own verifier
 
@@ -130,6 +131,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=False,
         help="run Python code that comes with a model, which is refused without it",
+    )
+
+    group = parser.add_argument_group("actor", "beside OpenRLHF's own actor flags")
+    group.add_argument(
+        "--actor.fused_head",
+        choices=FUSED_HEAD,
+        default="auto",
+        help="log-probs without the logits of all tokens: where the model allows it (auto); on refuses others",
     )
 
 

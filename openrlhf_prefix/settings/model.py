@@ -12,6 +12,7 @@ from openrlhf_prefix.errors import UserError
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
 WEIGHT_FILES = ("*.safetensors", "*.bin")
+LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 def read_config(args: SimpleNamespace) -> Any:
@@ -42,6 +43,8 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
         model_config = read_config(args)
     except (OSError, ValueError) as error:
         raise hub.refusal(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
+    if args.actor.fused_head == "on" and (change := logit_change(model_config)):
+        raise UserError(f"actor.fused_head on: {name} changes its logits ({change}), which needs them; set it to auto")
     own = getattr(model_config, "max_position_embeddings", None)
     limit = args.model.max_position_embeddings or own
     if limit is not None and args.data.max_len > limit:
@@ -66,6 +69,12 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
             f"the tokenizer of {name} has no chat template: add one, or leave out data.apply_chat_template"
         )
     return tokenizer
+
+
+def logit_change(config: Any) -> str | None:
+    """What a model's config says that the model does to its logits behind the head; None where it is nothing."""
+    text = config.get_text_config()
+    return next((name for name in LOGIT_CHANGES if getattr(text, name, None) not in (None, 1)), None)
 
 
 def check_weights(args: SimpleNamespace) -> None:

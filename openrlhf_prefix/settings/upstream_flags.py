@@ -30,7 +30,7 @@ TESTED = {
         *("algo.advantage.is_correction_mode", "algo.advantage.is_correction_threshold"),
         *("algo.kl.use_loss", "algo.kl.init_coef", "algo.kl.estimator", "actor.eps_clip_low_high", "actor.dual_clip"),
         *("ds.zero_stage", "ds.adam_offload", "ds.packing_samples", "ds.attn_implementation"),
-        *("train.dynamic_batch_enable", "train.max_tokens_per_gpu"),
+        *("train.dynamic_batch_enable", "train.max_tokens_per_gpu", "rollout.temperature"),
     ),
     "tests/integration/runtime/test_filtering.py": (
         *("algo.dynamic_filtering_enable", "algo.dynamic_filtering_range"),

@@ -20,7 +20,7 @@ from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
 from openrlhf_prefix.algorithm.hybrid import LossRows, StepCounts
 from openrlhf_prefix.errors import RunStopped
-from openrlhf_prefix.runtime.learner import accumulation
+from openrlhf_prefix.runtime.learner import accumulation, head
 from openrlhf_prefix.runtime.learner.average import Average
 from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
 from openrlhf_prefix.runtime.learner.sender import Sender
@@ -56,6 +56,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         plugins.load(self.args.hybrid.plugin)
+        head.fuse(self.actor, self.args, "the policy")
         self.engine = self.actor.model
         self.ranks = self.strategy.ds_device_mesh["dp"].get_group()
         self.sender = Sender(self)

@@ -6,6 +6,7 @@ import ray
 from openrlhf.trainer.ray.launcher import ReferenceModelActor, RewardModelActor
 
 from openrlhf_prefix.runtime import seams
+from openrlhf_prefix.runtime.learner import head
 from openrlhf_prefix.runtime.platform import adapter
 
 
@@ -18,7 +19,11 @@ class OnPlatform:
 
 
 class PrefixReference(OnPlatform, seams.undecorated(ReferenceModelActor)):
-    """OpenRLHF's reference model."""
+    """OpenRLHF's reference model, with the policy's head."""
+
+    def init_model_from_pretrained(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        super().init_model_from_pretrained(strategy, *args, **kwargs)
+        head.fuse(self.model, strategy.args, "the reference model")
 
 
 class PrefixReward(OnPlatform, seams.undecorated(RewardModelActor)):

@@ -26,6 +26,15 @@ TABLE: list[Rule] = [
         "leave it at bf16",
     ),
     (
+        lambda a: a.actor.fused_head == "on" and a.ds.use_liger_kernel,
+        "actor.fused_head on with ds.use_liger_kernel, which brings a head of its own: leave one of them out",
+    ),
+    (
+        lambda a: a.actor.fused_head == "on" and a.ds.lora.rank and "lm_head" in (a.ds.lora.target_modules or ()),
+        "actor.fused_head on with an adapter on lm_head (ds.lora.target_modules), which needs the logits: leave one "
+        "of them out",
+    ),
+    (
         lambda a: a.ds.load_in_4bit,
         "ds.load_in_4bit: the engines sample with bf16 weights, into which no adapter of 4-bit ones can be merged, "
         "and which cannot be compared with them; to save memory use ds.lora.rank, ds.zero_stage 3 or ds.adam_offload",

@@ -53,7 +53,7 @@ UPSTREAM = {
 }
 SWITCHES = ("train.async_enable", "train.dynamic_batch_enable", "train.colocate_all")
 SWITCHES += ("ds.enable_sleep",)
-SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss", "ds.load_in_4bit")
+SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss", "ds.load_in_4bit", "ds.use_liger_kernel")
 
 
 def resolved(**explicit: object) -> SimpleNamespace:
@@ -66,6 +66,8 @@ def resolved(**explicit: object) -> SimpleNamespace:
         parser.add_argument(f"--{name}", type=float, default=None)
     for name in SWITCHES:
         parser.add_argument(f"--{name}", action="store_true", default=False)
+    parser.add_argument("--ds.lora.rank", type=int, default=0)
+    parser.add_argument("--ds.lora.target_modules", nargs="*", default="all-linear")
     flags.add_flags(parser)
     return config.nested(config.parse(parser, {**preset_flags.preset_values(explicit), **explicit}))
 
@@ -391,6 +393,11 @@ def test_a_prefix_estimator_needs_the_plain_baseline(estimator: str) -> None:
         ({"ds__zero_stage": 2, "ds__grad_accum_dtype": "fp32"}, "DeepSpeed 0.19.6 ignores it (stage 2)"),
         ({"ds__zero_stage": 1, "ds__grad_accum_dtype": "fp32"}, "cannot be looked at (stage 1)"),
         ({"ds__param_dtype": "fp16"}, "ds.param_dtype is fp16: OpenRLHF starts the engines in bf16"),
+        ({"actor__fused_head": "on", "ds__use_liger_kernel": True}, "which brings a head of its own"),
+        (
+            {"actor__fused_head": "on", "ds__lora__rank": 8, "ds__lora__target_modules": ["q_proj", "lm_head"]},
+            "an adapter on lm_head",
+        ),
         ({"ds__load_in_4bit": True}, "ds.load_in_4bit: the engines sample with bf16 weights"),
         ({"ds__zero_stage": 0}, "choose 1, 2 or 3"),
         (
