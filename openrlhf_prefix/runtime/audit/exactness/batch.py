@@ -18,6 +18,7 @@ VOCABULARY = 96
 BUDGET = 40
 STEP_ROWS = 8  # the last optimizer step is cut short: 12 rows = 8 + 4
 LEARNING_RATE = 1.0
+TEMPERATURE = 0.8
 CLIP_LOW, CLIP_HIGH, DUAL_CLIP = 0.2, 0.28, 3.0
 BAND = (0.8, 1.25)  # train/rollout correction, tokens outside are dropped
 # prompt, prefix and continuation tokens; advantage of the continuation and of the kept prefix tokens
@@ -78,8 +79,12 @@ class Row:
     entropy: float  # mean over its tokens before the update
 
 
-def make_model(folder: Path) -> None:
-    """A Qwen2 of 2 layers and 30k parameters with fixed random weights, saved as an HF folder."""
+def make_model(folder: Path, tied: bool = False) -> None:
+    """A Qwen2 of 2 layers and 30k parameters with fixed random weights, saved as an HF folder.
+
+    Args:
+        tied: whether its head is the table of its embeddings.
+    """
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(7)
@@ -91,6 +96,7 @@ def make_model(folder: Path) -> None:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=128,
+        tie_word_embeddings=tied,
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
 
@@ -131,7 +137,7 @@ def make_rows(model: Any, whole: bool = False, on_policy: bool = False) -> list[
 
 def _forward(model: Any, tokens: torch.Tensor, prompt: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(A,) log-probs and entropies of the action tokens of one row."""
-    distribution = model(tokens.unsqueeze(0)).logits[0, :-1].log_softmax(-1)[prompt - 1 :]
+    distribution = (model(tokens.unsqueeze(0)).logits[0, :-1] / TEMPERATURE).log_softmax(-1)[prompt - 1 :]
     chosen = distribution.gather(-1, tokens[prompt:].unsqueeze(-1)).squeeze(-1)
     return chosen, -(distribution.exp() * distribution).sum(-1)
 

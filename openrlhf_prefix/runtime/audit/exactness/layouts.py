@@ -12,6 +12,7 @@ from openrlhf_prefix.runtime.audit.exactness.batch import (
     CLIP_LOW,
     DUAL_CLIP,
     STEP_ROWS,
+    TEMPERATURE,
     Terms,
 )
 
@@ -29,23 +30,39 @@ class Layout:
     offload: bool = False
     reordered: bool = False
     skipping: bool = True  # rows without a gradient leave the step
+    fused: bool = True  # the head
+    tied: bool = False  # to the embeddings
+
+    def head(self) -> str:
+        return ("fused" if self.fused else "plain") + ", tied" * self.tied
 
     def name(self) -> str:
         batching = f"static {self.micro}" if self.micro else "dynamic"
         packed = "packed" if self.packing else "padded"
         extras = " offload" * self.offload + " reordered" * self.reordered + " all rows" * (not self.skipping)
-        return f"{self.ranks} rank(s), {batching}, {packed}, ZeRO-{self.stage}{extras}"
+        return f"{self.ranks} rank(s), {batching}, {packed}, ZeRO-{self.stage}{extras}, head {self.head()}"
 
 
 def all_layouts() -> list[Layout]:
-    """Every combination; dynamic batching always packs."""
+    """Every combination with the fused head, untied; dynamic batching always packs. Then a few with the others."""
     batching = [(micro, packing) for micro in (1, 2, 4) for packing in (False, True)] + [(0, True)]
+    few = itertools.product((1, 2), ((1, False), (2, True), (0, True)), (1, 2, 3))
     return [
         Layout(ranks, micro, packing, stage, offload, reordered, skipping)
         for ranks, (micro, packing), stage, offload, reordered, skipping in itertools.product(
             (1, 2), batching, (1, 2, 3), (False, True), (False, True), (False, True)
         )
+    ] + [
+        Layout(ranks, micro, packing, stage, skipping=False, fused=fused, tied=tied)
+        for ranks, (micro, packing), stage in few
+        for fused, tied in ((True, True), (False, False), (False, True))
     ]
+
+
+def upstream_layouts() -> list[Layout]:
+    """Those of OpenRLHF's own loop, whose head is plain and which leaves no row out."""
+    ours = [layout for layout in all_layouts() if layout.fused and not layout.tied and not layout.skipping]
+    return [replace(layout, fused=False) for layout in ours]
 
 
 def covering(layouts: Sequence[Layout], settings: int = 3) -> list[Layout]:
@@ -69,6 +86,7 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
         "rollout.batch_size": 1 if terms.on_policy else 3,  # one optimizer step, or three
         "rollout.n_samples_per_prompt": 8,
         "rollout.max_new_tokens": BUDGET,
+        "rollout.temperature": TEMPERATURE,
         "train.batch_size": STEP_ROWS,
         "train.micro_batch_size": layout.micro or 1,
         "train.dynamic_batch_enable": layout.micro == 0,
@@ -81,6 +99,7 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
         "actor.eps_clip_low_high": [CLIP_LOW, CLIP_HIGH],
         "actor.dual_clip": DUAL_CLIP if terms.clip else None,
         "actor.entropy_coef": terms.entropy_coef,
+        "actor.fused_head": "on" if layout.fused else "off",
         "algo.kl.use_loss": terms.kl_coef > 0,
         "algo.kl.init_coef": terms.kl_coef,
         "algo.kl.estimator": "k3",
@@ -106,15 +125,17 @@ def table(found: dict[Layout, float]) -> str:
     """Markdown: batching down, ZeRO stage and offload across; a cell is the worst over the orders of the rows."""
     columns = sorted({(layout.stage, layout.offload) for layout in found})
     heads = [f"ZeRO-{stage}{' offload' * offload}" for stage, offload in columns]
-    lines = [f"| ranks | micro-batches | rows | {' | '.join(heads)} |", "| --- " * (3 + len(columns)) + "|"]
-    for ranks, micro, packing in dict.fromkeys((layout.ranks, layout.micro, layout.packing) for layout in found):
+    lines = [f"| head | ranks | micro-batches | rows | {' | '.join(heads)} |", "| --- " * (4 + len(columns)) + "|"]
+    plainest = {"stage": 0, "offload": False, "reordered": False, "skipping": True}
+    for one in dict.fromkeys(replace(layout, **plainest) for layout in found):
         cells = []
         for stage, offload in columns:
-            same = Layout(ranks, micro, packing, stage, offload)
+            same = replace(one, stage=stage, offload=offload)
             variants = itertools.product((False, True), (False, True))
             every = [replace(same, reordered=reordered, skipping=skipping) for reordered, skipping in variants]
             values = [found[key] for key in every if key in found]
             cells.append(f"{max(values):.1e}" if values else "-")
-        batching = f"{micro} row(s)" if micro else f"dynamic, {TOKENS_PER_MICRO_BATCH} tokens"
-        lines.append(f"| {ranks} | {batching} | {'packed' if packing else 'padded'} | {' | '.join(cells)} |")
+        batching = f"{one.micro} row(s)" if one.micro else f"dynamic, {TOKENS_PER_MICRO_BATCH} tokens"
+        rows = "packed" if one.packing else "padded"
+        lines.append(f"| {one.head()} | {one.ranks} | {batching} | {rows} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.runtime.audit.exactness.batch import (
     STEP_ROWS,
+    Row,
     Terms,
     load_model,
     make_model,
@@ -28,12 +29,13 @@ from openrlhf_prefix.runtime.audit.exactness.batch import (
     reference_change,
     shuffled_within_steps,
 )
-from openrlhf_prefix.runtime.audit.exactness.layouts import Layout, all_layouts, table
+from openrlhf_prefix.runtime.audit.exactness.layouts import Layout, all_layouts, table, upstream_layouts
 from openrlhf_prefix.runtime.platform import adapter
 
 TOLERANCE = 1e-5
 
 Case = tuple[Layout, Terms]
+Tensors = dict[str, torch.Tensor]
 
 
 def parser() -> Parser:
@@ -47,7 +49,8 @@ def main(argv: Sequence[str]) -> None:
     """The `exactness` verb; SystemExit(1) where our loop misses the tolerance."""
     options = parser().parse_args(argv)
     rows = STEP_ROWS if options.upstream and not options.cut_short else None
-    found = measure(all_layouts(), upstream=options.upstream, rows=rows)
+    layouts = upstream_layouts() if options.upstream else all_layouts()
+    found = measure(layouts, upstream=options.upstream, rows=rows)
     print(table(found))
     worst = max(found, key=found.__getitem__)
     print(f"\n{len(found)} layouts; largest relative difference {found[worst]:.1e} ({worst.name()})")
@@ -76,7 +79,8 @@ def measure_cases(cases: Sequence[Case], upstream: bool = False, rows: int | Non
     """The same for pairs of a layout and terms of the loss."""
     found: dict[Case, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        make_model(Path(folder) / "model")
+        for tied in (False, True):
+            make_model(_model(Path(folder), tied), tied)
         worlds = {}
         for ranks in sorted({layout.ranks for layout, _ in cases}):
             chosen = [case for case in cases if case[0].ranks == ranks]
@@ -113,35 +117,43 @@ def _rank(
     ):
         adapter.current().install()
         adapter.current().patch_trainer()
-        found = _compare(cases, folder / "model", upstream, count)
+        found = _compare(cases, folder, upstream, count)
     if rank == 0:
         torch.save(found, result)
     torch.distributed.destroy_process_group()
 
 
-def _compare(cases: list[Case], model: Path, upstream: bool, count: int | None) -> dict[Case, float]:
+def _model(folder: Path, tied: bool) -> Path:
+    return folder / ("tied" if tied else "untied")
+
+
+def _compare(cases: list[Case], folder: Path, upstream: bool, count: int | None) -> dict[Case, float]:
     """Relative difference of each case, on this rank."""
     from openrlhf_prefix.runtime.audit.exactness.training import (
         train,  # imports OpenRLHF, which wants the platform first
     )
 
-    every = {terms for _, terms in cases}
-    kinds = {(terms.whole, terms.on_policy) for terms in every}
-    rows = {kind: make_rows(load_model(model), *kind)[:count] for kind in kinds}
-    before = {name: value.detach() for name, value in load_model(model).named_parameters()}
-    expected = {
-        terms: reference_change(load_model(model), rows[terms.whole, terms.on_policy], terms) for terms in every
-    }
     found = {}
     shown = sys.__stderr__ if sys.__stderr__.isatty() and os.environ["RANK"] == "0" else None
+    references: dict[tuple[bool, Terms], tuple[list[Row], Tensors, Tensors]] = {}
     for layout, terms in tqdm(cases, desc=f"{cases[0][0].ranks} rank(s)", file=shown, disable=shown is None):
-        ordered = rows[terms.whole, terms.on_policy]
-        ordered = shuffled_within_steps(ordered, seed=3) if layout.reordered else ordered
-        after, wanted = train(layout, model, ordered, terms, upstream), expected[terms]
+        model, key = _model(folder, layout.tied), (layout.tied, terms)
+        if key not in references:
+            references[key] = _reference(model, terms, count)
+        rows, before, wanted = references[key]
+        ordered = shuffled_within_steps(rows, seed=3) if layout.reordered else rows
+        after = train(layout, model, ordered, terms, upstream)
         size = sum(value.square().sum() for value in wanted.values()).sqrt()
         error = sum((after[name] - before[name] - wanted[name]).square().sum() for name in wanted).sqrt()
         found[layout, terms] = float(error / size)
     return found
+
+
+def _reference(model: Path, terms: Terms, count: int | None) -> tuple[list[Row], Tensors, Tensors]:
+    """The first `count` rows, the parameters before, and the change that the rows must cause."""
+    rows = make_rows(load_model(model), terms.whole, terms.on_policy)[:count]
+    before = {name: value.detach() for name, value in load_model(model).named_parameters()}
+    return rows, before, reference_change(load_model(model), rows, terms)
 
 
 def free_port() -> int:

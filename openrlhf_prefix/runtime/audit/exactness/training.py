@@ -99,7 +99,7 @@ def make_actor(strategy: Any, model: Path) -> tuple[Any, Any, Any]:
             attn_implementation="sdpa",
             ds_config=strategy.get_ds_train_config(),
             packing_samples=args.ds.packing_samples,
-            temperature=1.0,
+            temperature=args.rollout.temperature,
         )
     settings = {
         "optim": "adam",
