@@ -7,7 +7,9 @@ P parameters on n ranks; T tokens of a micro-batch; L layers of width H, with q 
     optimizer    12 P/n: fp32 weights and Adam's two moments
     activations  of a layer and token: 16 H + 4 (q + heads + kv) + 8 intermediate (+ 6 (q + kv) with norms of heads);
                  with gradient checkpointing 2 H per layer, and one layer in full
-    logits       10 T x vocabulary: fp32 logits (4), their gradient (4), the same in bf16 (2); without a gradient 8
+    logits       with actor.fused_head 8 of a block of them, the gradients of all hidden states in fp32 (4 T H) and of
+                 the head's weight (2 H x vocabulary). Without it 10 T x vocabulary: fp32 logits (4), their gradient
+                 (4), the same in bf16 (2); without a gradient 8
     KV cache     what gpu_memory_utilization leaves beside the engine's weights; a token takes 4 L kv / TP
 
 The first three are measured against DeepSpeed's engine, the fourth against autograd (tests/integration/test_plan.py).
@@ -16,6 +18,7 @@ The first three are measured against DeepSpeed's engine, the fourth against auto
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+from openrlhf_prefix.algorithm.fused_head import MOST
 from openrlhf_prefix.plan.architectures import Architecture
 
 GIB = 2**30
@@ -108,7 +111,11 @@ def logit_bytes(args: SimpleNamespace, model: Architecture) -> float:
     forward = args.rollout.micro_batch_size * args.data.max_len
     if args.train.dynamic_batch_enable:
         forward = max(args.rollout.max_tokens_per_gpu, args.data.max_len)
-    return model.vocab * max(10.0 * micro_batch_tokens(args), 8.0 * forward / args.ds.ring_attn_size)
+    training, forward = micro_batch_tokens(args), forward / args.ds.ring_attn_size
+    if args.actor.fused_head == "off":
+        return model.vocab * max(10.0 * training, 8.0 * forward)
+    gradients = model.hidden * (4.0 * training + 2.0 * model.vocab)
+    return 8.0 * min(MOST, max(training, forward) * model.vocab) + gradients
 
 
 def make_plan(args: SimpleNamespace, model: Architecture, capacity: float) -> Plan:
@@ -148,7 +155,7 @@ def _trainer_items(args: SimpleNamespace, model: Architecture) -> list[Item]:
         Item("ZeRO buffers", {TRAINING: _buffers(model, args.ds.zero_stage)}, "gathered parameters, reduce bucket"),
         Item("step workspace", {} if offload else {STEP: at_once}, "gradients in fp32"),
         Item("activations", {TRAINING: activation_bytes(model, tokens, checkpointing)}, note),
-        Item("logits", {TRAINING: logit_bytes(args, model)}, "fp32, and their gradient"),
+        Item("logits", {TRAINING: logit_bytes(args, model)}, f"actor.fused_head {args.actor.fused_head}"),
     ]
 
 

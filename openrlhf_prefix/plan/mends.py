@@ -15,6 +15,8 @@ def candidates(args: SimpleNamespace, model: Architecture) -> Iterator[Change]:
     """Flags that take less memory, the cheapest first; those that are set already are left out."""
     if args.train.colocate_all and not (args.vllm.enable_sleep and args.ds.enable_sleep):
         yield {"vllm.enable_sleep": True, "ds.enable_sleep": True}
+    if args.actor.fused_head == "off":
+        yield {"actor.fused_head": "auto"}
     if not args.actor.gradient_checkpointing_enable:
         yield {"actor.gradient_checkpointing_enable": True}
     if args.train.dynamic_batch_enable and args.train.max_tokens_per_gpu > args.data.max_len:

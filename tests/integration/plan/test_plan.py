@@ -152,14 +152,18 @@ def test_activations_are_what_autograd_saves(kind, model, checkpointing):
 
 
 def test_the_7b_model_on_eight_gpus_by_hand(capsys):
-    """P 7,615,616,512 / 8: optimizer 12 bytes = 10.64 GiB, gradients in fp32 3.55; logits 10 x 16384 x 152064 = 23.20;
-    weights of an engine 2 P = 14.19, cache 0.6 x 80 - 14.19 - 2 = 31.81. A row of 9216 tokens takes
-    4 x 28 layers x 512 = 57,344 bytes a token, 0.492 GiB: 64.6 rows. 2 x (32000 / 128) = 500 steps."""
-    plan(["--config", str(CONFIGS / "qwen2.5_math_7b/prefix_rft.yaml")])
-    shown = capsys.readouterr().out
-    rows = {line[:18].strip(): line[18:].split() for line in shown.splitlines() if line[18:28].strip()}
+    """P 7,615,616,512 / 8: optimizer 12 bytes = 10.64 GiB, gradients in fp32 3.55; logits 10 x 16384 x 152064 = 23.20,
+    fused 8 x 2^26 + 3584 x (4 x 16384 + 2 x 152064) = 1.73; weights of an engine 2 P = 14.19, cache 0.6 x 80 - 14.19
+    - 2 = 31.81. A row of 9216 tokens takes 4 x 28 layers x 512 = 57,344 bytes a token, 0.492 GiB: 64.6 rows.
+    2 x (32000 / 128) = 500 steps."""
+    logits = []
+    for fused in ("off", "auto"):
+        plan(["--config", str(CONFIGS / "qwen2.5_math_7b/prefix_rft.yaml"), "--actor.fused_head", fused])
+        shown = capsys.readouterr().out
+        rows = {line[:18].strip(): line[18:].split() for line in shown.splitlines() if line[18:28].strip()}
+        logits.append(rows["logits"][0])
     assert rows["optimizer"][:3] == ["10.64", "10.64", "0.00"] and rows["gradients"][:3] == ["3.55", "3.55", "0.00"]
-    assert rows["logits"][0] == "23.20" and rows["vLLM weights"][2] == "14.19" and rows["KV cache"][2] == "31.81"
+    assert logits == ["23.20", "1.73"] and rows["vLLM weights"][2] == "14.19" and rows["KV cache"][2] == "31.81"
     assert "64.6 rows of full length" in shown and "500 steps" in shown and shown.endswith("fits\n")
 
 
@@ -188,8 +192,18 @@ def test_the_quickstart_fits_too(tmp_path, capsys):
             "most for activations",
             "--actor.gradient_checkpointing_enable",
         ),
-        ("qwen2.5_math_7b/rft.yaml", "--vllm.enable_sleep false", "most for KV cache", "--vllm.enable_sleep"),
-        ("qwen2.5_math_7b/rft.yaml", "--gpu-memory 40", "most for logits", "--train.max_tokens_per_gpu 9216"),
+        (
+            "qwen2.5_math_7b/rft.yaml",
+            "--vllm.enable_sleep false --actor.fused_head off",
+            "most for KV cache",
+            "--vllm.enable_sleep",
+        ),
+        (
+            "qwen2.5_math_7b/rft.yaml",
+            "--gpu-memory 40 --actor.fused_head off",
+            "most for logits",
+            "--actor.fused_head auto",
+        ),
         (
             "qwen2.5_32b/rft.yaml",
             "--vllm.tensor_parallel_size 1",
