@@ -102,6 +102,7 @@ def test_ring_attention_is_proposed_where_it_is_installed(stack: set[str]) -> No
         {
             "train.colocate_all": False,
             "actor.gradient_checkpointing_enable": True,
+            "actor.fused_head": "auto",
             "train.dynamic_batch_enable": False,
             "train.micro_batch_size": 1,
             "ds.zero_stage": 3,
