@@ -87,6 +87,11 @@ SEAMS = [
     Seam("deepspeed.comm.torch", "TorchBackend.all_gather_into_tensor", "finished on return on a CPU"),
     Seam("openrlhf.models.utils", "compute_reward", "KL in the reward"),
     Seam("ray._private.state", "available_resources_per_node", "what each node has free, for a refusal"),
+    Seam(
+        "ray.runtime_context",
+        "RuntimeContext.was_current_actor_reconstructed",
+        "an engine knows that it is a successor",
+    ),
     Seam("ray._private.node", "Node.get_session_dir_path", "where Ray keeps its files on a node"),
     Seam("openrlhf.trainer.ppo_utils.length_penalty", "apply_length_penalties", "length penalties"),
 ]

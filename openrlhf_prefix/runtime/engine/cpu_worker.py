@@ -12,14 +12,13 @@ import torch
 import torch.distributed as dist
 from vllm.model_executor.layers import utils as layers
 
-from openrlhf_prefix.runtime.engine.process import DiesWithActor
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.weights.buckets import ExpectsBuckets
 from openrlhf_prefix.runtime.weights.check import EngineFingerprints
 from openrlhf_prefix.runtime.weights.sync import GlooCommunicator
 
 
-class GlooWorkerExtension(ExpectsBuckets, EngineFingerprints, DiesWithActor):
+class GlooWorkerExtension(ExpectsBuckets, EngineFingerprints):
     """Named in worker_extension_cls: the place of OpenRLHF's WorkerWrap in a CPU engine."""
 
     def init_process_group(

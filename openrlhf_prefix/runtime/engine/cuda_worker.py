@@ -10,14 +10,13 @@ import torch
 from openrlhf.trainer.ray.utils import get_physical_gpu_id
 from openrlhf.trainer.ray.vllm_worker_wrap import WorkerWrap
 
-from openrlhf_prefix.runtime.engine.process import DiesWithActor
 from openrlhf_prefix.runtime.weights.buckets import ExpectsBuckets
 from openrlhf_prefix.runtime.weights.check import EngineFingerprints
 
 DEVICE = 6  # place of the device's number among the arguments of torch's rebuild_cuda_tensor
 
 
-class CudaWorkerExtension(WorkerWrap, ExpectsBuckets, EngineFingerprints, DiesWithActor):
+class CudaWorkerExtension(WorkerWrap, ExpectsBuckets, EngineFingerprints):
     """Named in worker_extension_cls; vLLM mixes it into its worker class."""
 
     def receive_bucket(self, number: int, handles: dict[str, Any] | None = None) -> None:

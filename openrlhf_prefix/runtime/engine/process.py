@@ -1,9 +1,16 @@
-"""vLLM's processes must not outlive the Ray actor that started them: they would keep the GPU from the next one."""
+"""vLLM's processes must not outlive the Ray actor that started them: they would keep the GPU from the next one.
+
+    actor -> vLLM's engine process -> its workers
+
+An engine of one GPU computes in the engine process. The workers of an engine of several GPUs are Ray's: they belong to
+the engine process, and Ray ends them with it. So what an actor has started ends with it: a process in a session of its
+own looks at the actor, which a SIGKILL leaves no time for anything, and kills the others once it is gone.
+"""
 
 import contextlib
 import os
-import signal
-import threading
+import subprocess
+import sys
 import time
 
 import psutil
@@ -11,26 +18,28 @@ import psutil
 POLL_SECONDS = 1.0
 
 
-class DiesWithActor:
-    """Part of the vLLM worker extensions: runs inside every worker of an engine."""
-
-    def die_with_actor(self, pid: int) -> None:
-        """From now on this process ends when the actor `pid` is gone, and so does vLLM's engine process between them.
-
-        A worker that does not descend from the actor is one of Ray's, which looks after its own.
-        """
-        between: list[psutil.Process] = []
-        for ancestor in psutil.Process().parents():
-            if ancestor.pid == pid:
-                threading.Thread(target=_watch, args=(ancestor, between), daemon=True).start()
-                return
-            between.append(ancestor)
+def watch_children() -> None:
+    """From now on what this process has started so far, and what came of that, ends when this process is gone."""
+    if children := [str(child.pid) for child in psutil.Process().children(recursive=True)]:
+        # As a file: the package, and PyTorch with it, has no part in this.
+        command = [sys.executable, "-I", __file__, str(os.getpid()), *children]
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        subprocess.run(command, start_new_session=True, check=True, **streams)
 
 
-def _watch(actor: psutil.Process, between: list[psutil.Process]) -> None:
-    while actor.is_running() and actor.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(POLL_SECONDS)
-    for process in between:
+def _watch(actor: int, children: list[int]) -> None:
+    known = [psutil.Process(pid) for pid in children if psutil.pid_exists(pid)]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(actor)
+        if os.fork():  # Ray kills the children of an actor that ends, and this is to be none
+            os._exit(0)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(POLL_SECONDS)
+    for child in known:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    os.kill(os.getpid(), signal.SIGKILL)
+            child.kill()
+
+
+if __name__ == "__main__":
+    pids = [int(pid) for pid in sys.argv[1:]]
+    _watch(pids[0], pids[1:])

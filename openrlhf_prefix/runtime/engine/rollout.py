@@ -18,6 +18,8 @@ import ray
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
 from openrlhf.utils.utils import get_tokenizer
 
+from openrlhf_prefix.runtime.engine import memory
+from openrlhf_prefix.runtime.engine.process import watch_children
 from openrlhf_prefix.runtime.engine.rewards import MathReward, Reward, Sample, make_reward
 from openrlhf_prefix.runtime.engine.turns import Turn, Turns
 from openrlhf_prefix.runtime.platform import adapter
@@ -129,10 +131,12 @@ class PrefixRollout(undecorated(RolloutRayActor)):
         kwargs |= {"worker_extension_cls": chosen.worker_extension, **chosen.engine_options()}
         kwargs["disable_log_stats"] = True  # of every row at every token, and nobody reads them
         self.agent = bool(kwargs.get("agent_func_path"))
+        if chosen.name == "cuda" and memory.is_successor():
+            await asyncio.to_thread(memory.wait_for, kwargs["gpu_memory_utilization"], kwargs.get("bundle_indices"))
         await super().__init__(*args, remote_rm_url=None, **kwargs)
         self.remote_url = remote_rm_url or []
         self.tokenizer = get_tokenizer(kwargs["model"], None, "left")
-        await self.llm.collective_rpc("die_with_actor", args=(os.getpid(),))
+        watch_children()
         self.birth = uuid.uuid4().hex
         self.turns = Turns(self)
 

@@ -1,4 +1,4 @@
-"""A stand-in for vLLM: actor -> engine process -> worker, of which the worker alone runs our code."""
+"""A stand-in for vLLM: actor -> engine process -> worker, of which the actor alone runs our code."""
 
 import os
 import signal
@@ -8,23 +8,29 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
-WORKER = """
-import os, sys, time
-from openrlhf_prefix.runtime.engine.process import DiesWithActor
-DiesWithActor().die_with_actor(int(sys.argv[1]))
-open(sys.argv[2], "w").write(str(os.getpid()))
-time.sleep(600)
-"""
-CHAIN = """
+SLEEP = "import time; time.sleep(600)"
+ENGINE = f"""
 import os, subprocess, sys, time
-level, worker, actor, file = sys.argv[1:]
-actor = actor or str(os.getpid())
-command = [sys.executable, "-c", worker, actor, file] if level == "engine" else [
-    sys.executable, __file__, "engine", worker, actor, file]
-subprocess.Popen(command)
+worker = subprocess.Popen([sys.executable, "-c", {SLEEP!r}]) if sys.argv[1] == "below" else None
+open(sys.argv[2], "w").write(str(worker.pid if worker else os.getpid()))
 time.sleep(600)
 """
+ACTOR = f"""
+import os, subprocess, sys, time
+from openrlhf_prefix.runtime.engine.process import watch_children
+subprocess.Popen([sys.executable, "-c", {ENGINE!r}, *sys.argv[1:]])
+while not (os.path.exists(sys.argv[2]) and open(sys.argv[2]).read()):
+    time.sleep(0.05)
+watch_children()
+open(sys.argv[2] + ".watched", "w").close()
+time.sleep(600)
+"""
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def wait_until(condition, seconds: float = 30.0) -> None:
@@ -34,26 +40,43 @@ def wait_until(condition, seconds: float = 30.0) -> None:
         time.sleep(0.1)
 
 
-def test_worker_and_engine_process_end_with_their_actor(tmp_path: Path) -> None:
-    script, file = tmp_path / "chain.py", tmp_path / "pid"
-    script.write_text(CHAIN)
-    actor = subprocess.Popen([sys.executable, script, "actor", WORKER, "", file])
-    wait_until(lambda: file.exists() and file.read_text())
-    worker = psutil.Process(int(file.read_text()))
-    engine = worker.parent()
-    assert engine.ppid() == actor.pid
+@pytest.fixture
+def actor(tmp_path: Path, request: pytest.FixtureRequest):
+    """An actor whose engine's worker is below the engine, or elsewhere, as Ray's own are."""
+    command = [sys.executable, "-c", ACTOR, request.param, str(tmp_path / "pid")]
+    process = subprocess.Popen(command, start_new_session=True)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+WORKERS = pytest.mark.parametrize("actor", ["below", "elsewhere"], indirect=True)
+
+
+@WORKERS
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_engine_process_and_workers_end_with_their_actor(actor: subprocess.Popen, tmp_path: Path, sent: int) -> None:
+    """Of an engine of several ranks no worker runs our code below the actor: the engine process must not stay."""
+    wait_until((tmp_path / "pid.watched").exists)
+    below = psutil.Process(actor.pid).children(recursive=True)
+    other = subprocess.Popen([sys.executable, "-c", SLEEP])
     time.sleep(2.0)
-    assert worker.is_running() and engine.is_running()  # while the actor lives
-    actor.send_signal(signal.SIGKILL)
+    assert below and all(map(alive, below))  # while the actor lives
+    actor.send_signal(sent)
     actor.wait()
-    wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in (worker, engine)))
-
-
-def test_a_worker_of_another_parent_is_left_alone(tmp_path: Path) -> None:
-    """Ray's own workers do not descend from the actor."""
-    other = subprocess.Popen([sys.executable, "-c", WORKER, str(os.getpid() + 10**6), tmp_path / "pid"])
-    wait_until(lambda: (tmp_path / "pid").exists())
-    time.sleep(2.0)
+    wait_until(lambda: not any(map(alive, below)))
     assert other.poll() is None
     other.kill()
     other.wait()
+
+
+@pytest.mark.parametrize("actor", ["below"], indirect=True)
+def test_the_watch_is_no_child_that_ray_could_end_with_the_actor(actor: subprocess.Popen, tmp_path: Path) -> None:
+    wait_until((tmp_path / "pid.watched").exists)
+    (watch,) = [found for found in psutil.process_iter(["cmdline"]) if str(actor.pid) in (found.info["cmdline"] or [])]
+    assert watch not in psutil.Process(actor.pid).children(recursive=True)
+    assert os.getsid(watch.pid) != os.getsid(actor.pid)
+    actor.kill()
+    actor.wait()
+    wait_until(lambda: not alive(watch))
