@@ -11,13 +11,13 @@ def test_everything_is_in_order(embedded) -> None:
     assert done.returncode == 0, done.stdout
     found = {line[:24].strip(): line[24:] for line in done.stdout.splitlines() if line.startswith(CHECKS)}
     assert set(found) == set(CHECKS)
-    assert all(found[check].startswith("ok") for check in CHECKS if check != "flash-attention"), done.stdout
-    assert found["flash-attention"].startswith("not checked")
+    assert all(found[check].startswith("ok") for check in CHECKS if check != "attention"), done.stdout
+    assert found["attention"].startswith("not checked")
     assert "10^9 terms: timeout" in found["math-verify"]
     assert "51 tensors equal in 1 engine(s)" in found["weight sync"]
 
 
-CHECKS = ("versions", "math-verify", "devices", "flash-attention", "accumulation", "weight sync", "log-probs")
+CHECKS = ("versions", "math-verify", "devices", "attention", "accumulation", "weight sync", "log-probs")
 
 
 def test_a_tensor_that_the_engine_keeps_is_named(embedded, tmp_path) -> None:

@@ -12,6 +12,8 @@ from openrlhf_prefix.runtime.controller.trainer import PrefixController
 from openrlhf_prefix.runtime.learner.probe import wrong_coefficients
 from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
 
+ATTENTION_KERNELS = ("flash", "fmha", "attn", "attention", "sdpa")  # cuDNN's, CUTLASS's, PyTorch's
+
 
 class DoctorController(PrefixController):
     """PrefixController whose fit() examines; it raises Examined with what it found."""
@@ -19,7 +21,7 @@ class DoctorController(PrefixController):
     def fit(self, global_step: int = 0) -> None:
         checks = {
             "devices": self._devices,
-            "flash-attention": self._attention,
+            "attention": self._attention,
             "accumulation": self._accumulation,
             "weight sync": self._sync,
             "log-probs": self._agreement,
@@ -38,16 +40,7 @@ class DoctorController(PrefixController):
 
     def _attention(self) -> Finding:
         """The kernels that a forward pass really ran, not the flag."""
-        wanted, kernels = self.args.ds.attn_implementation, self._ask("attention_kernels")[0]
-        if kernels is None:
-            return Finding("flash-attention", SKIPPED, f"no CUDA here; attention is {wanted}")
-        flash = [kernel for kernel in kernels if "flash" in kernel.lower()]
-        if flash:
-            return Finding("flash-attention", OK, flash[0][:70])
-        if "flash" not in wanted:
-            return Finding("flash-attention", SKIPPED, f"ds.attn_implementation is {wanted}")
-        mend = "install flash-attn for this torch and CUDA (bash scripts/setup.sh), or set ds.attn_implementation"
-        return Finding("flash-attention", WRONG, f"{wanted} asked for, but no such kernel ran", mend)
+        return attention(self.args.ds.attn_implementation, self._ask("attention_kernels")[0])
 
     def _accumulation(self) -> Finding:
         flags = self.args
@@ -84,6 +77,19 @@ class DoctorController(PrefixController):
         if not len(differences):
             return Finding("log-probs", SKIPPED, f"preset {self.args.hybrid.preset} samples nothing")
         return agreement(differences, roundings, self.args.ds.param_dtype)
+
+
+def attention(wanted: str, kernels: list[str] | None) -> Finding:
+    """Whether ds.attn_implementation is what ran, by the names of a forward pass's kernels; None without CUDA."""
+    if kernels is None:
+        return Finding("attention", SKIPPED, f"no CUDA here; it is {wanted}")
+    ran = [kernel for kernel in kernels if any(word in kernel.lower() for word in ATTENTION_KERNELS)]
+    flash = [kernel for kernel in ran if "flash" in kernel.lower()]
+    if "flash" in wanted and not flash:
+        mend = "install flash-attn for this torch and CUDA (bash scripts/setup.sh), or set ds.attn_implementation"
+        return Finding("attention", WRONG, f"{wanted} asked for, but no such kernel ran", mend)
+    named = (flash or ran or ["no kernel of its own, but products and softmax"])[0]
+    return Finding("attention", OK, f"{wanted}: {named[:70]}")
 
 
 def examined(name: str, check: Callable[[], Finding]) -> Finding:

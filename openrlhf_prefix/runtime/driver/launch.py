@@ -102,7 +102,7 @@ def cluster(
     from openrlhf_prefix.runtime.driver.progress import Board, Display
     from openrlhf_prefix.runtime.driver.signals import signals_to
 
-    if "RAY_ADDRESS" in os.environ:
+    if "RAY_ADDRESS" in os.environ or adapter.current().name == "cuda":
         print(check_nodes(args), flush=True)
     check_placement(args)
     board = Board.remote()

@@ -21,6 +21,7 @@ from typing import Any
 import ray
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_OFFLINE
+from ray._private.state import available_resources_per_node
 from ray._private.worker import global_worker
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -28,6 +29,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import openrlhf_prefix
 from openrlhf_prefix import pins
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.runtime.driver import gpus
+from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.settings.derived import gpus_needed
 
 CONNECT_SECONDS = 10
@@ -61,6 +64,9 @@ class Probe:
             interfaces=[name for _, name in socket.if_nameindex()],
             wanted_interfaces={name: os.environ[name] for name in INTERFACES if name in os.environ},
         )
+
+    def gpus(self, parts: list[str]) -> gpus.Found:
+        return gpus.ask(parts)
 
     def listen(self) -> tuple[str, int]:
         """Opens a port on the address that the other nodes are told, and takes connections on it."""
@@ -109,16 +115,36 @@ def check_nodes(args: SimpleNamespace) -> str:
         others = {key: [peer for other, peer in peers.items() if other != key] for key in probes}
         slow = deadline + CONNECT_SECONDS * len(nodes)
         failed = _ask(nodes, {key: probe.unreachable.remote(others[key]) for key, probe in probes.items()}, slow)
+        on_gpus, wrong = _look_at_gpus(args, nodes, probes)
     finally:
         for probe in probes.values():
             ray.kill(probe)
     for key, found in facts.items():
         found.unreachable = failed[key]
-    wrong = [line for node in nodes for line in problems(facts[node["NodeID"]], versions())]
-    shown = table([(node, facts[node["NodeID"]]) for node in nodes])
+    wrong = [line for node in nodes for line in problems(facts[node["NodeID"]], versions())] + wrong
+    shown = "\n".join([table([(node, facts[node["NodeID"]]) for node in nodes]), *on_gpus])
     if wrong:
         raise UserError("\n".join(["these nodes cannot run it together", shown, *wrong]))
     return shown
+
+
+def _look_at_gpus(args: SimpleNamespace, nodes: list[dict], probes: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """On CUDA: a line a node about its GPUs, and what is wrong with them."""
+    nodes = [node for node in nodes if node["Resources"].get("GPU", 0)]
+    if adapter.current().name != "cuda" or not nodes:
+        return [], []
+    parts, free = gpus.parts_of(args), available_resources_per_node()
+    answers = _ask(
+        nodes, {node["NodeID"]: probes[node["NodeID"]].gpus.remote(parts) for node in nodes}, 2 * gpus.BUILD_SECONDS
+    )
+    told, wrong = [], []
+    for node in nodes:
+        found, counted = answers[node["NodeID"]], int(node["Resources"]["GPU"])
+        need = gpus.needed(args, min((device.total for device in found.devices), default=0.0))
+        idle = free.get(node["NodeID"], {}).get("GPU", 0) == counted
+        wrong += gpus.problems(node["NodeManagerAddress"], counted, idle, found, need)
+        told += [gpus.line(node["NodeManagerAddress"], found, need)] if found.devices else []
+    return told, wrong
 
 
 def _probe(node: str) -> Any:
@@ -229,8 +255,6 @@ def check_placement(args: SimpleNamespace) -> None:
 
 
 def _free() -> str:
-    from ray._private.state import available_resources_per_node
-
     free = available_resources_per_node()
     nodes = [node for node in ray.nodes() if node["Alive"]]
     return "; ".join(

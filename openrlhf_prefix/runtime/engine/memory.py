@@ -1,8 +1,8 @@
 """The successor of an engine waits until its GPUs have the memory that vLLM asks for.
 
-With train.colocate_all an engine may die while the trainer is awake. Ray makes it anew at once; vLLM asks for its share
-of the whole GPU (vllm.gpu_memory_utilization) and does not find it, and an actor whose constructor fails is not made
-again: the run would end. The trainer sleeps after its optimizer steps, before the controller misses the engine.
+With train.colocate_all an engine may die while the trainer is awake. Ray makes it anew at once; vLLM asks for its
+share of the whole GPU (vllm.gpu_memory_utilization) and does not find it, and an actor whose constructor fails is not
+made again: the run would end. The trainer sleeps after its optimizer steps, before the controller misses the engine.
 """
 
 import time
