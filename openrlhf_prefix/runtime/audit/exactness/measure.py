@@ -78,6 +78,7 @@ def measure(
 def measure_cases(cases: Sequence[Case], upstream: bool = False, rows: int | None = None) -> dict[Case, float]:
     """The same for pairs of a layout and terms of the loss."""
     found: dict[Case, float] = {}
+    adapter.choose()  # here, where a refusal is a sentence
     with tempfile.TemporaryDirectory() as folder:
         for tied in (False, True):
             make_model(_model(Path(folder), tied), tied)
