@@ -78,9 +78,9 @@ def _load(part: str) -> None:
         importlib.import_module(part)
 
 
-def read(line: str) -> Found:
-    """What the command above has printed."""
-    fields = json.loads(line)
+def read(printed: str) -> Found:
+    """What the command above has found; DeepSpeed and compilers print before it."""
+    fields = json.loads(printed.strip().splitlines()[-1])
     return Found(**{**fields, "devices": [Device(**device) for device in fields["devices"]]})
 
 

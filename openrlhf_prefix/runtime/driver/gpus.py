@@ -45,7 +45,7 @@ def ask(parts: list[str]) -> Found:
         return Found(
             failed=f"not done after {BUILD_SECONDS:.0f} s; a lock in ~/.cache/torch_extensions may be an old one"
         )
-    return read(done.stdout.strip().splitlines()[-1])
+    return read(done.stdout)
 
 
 def needed(args: SimpleNamespace, total: float) -> float:

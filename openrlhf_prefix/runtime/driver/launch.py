@@ -81,8 +81,8 @@ def check(resolved: Resolved) -> tuple[Choice, tuple[list[Problem], list[Problem
 
 # What it leaves to the run, as --dry_run says.
 UNCHECKED = (
-    "not checked, as it takes the cluster: GPUs and their memory (openrlhf-prefix plan), the other nodes, reward "
-    "models and servers, whether the weights load"
+    "not checked, as it takes the cluster: GPUs, their memory (openrlhf-prefix plan) and kernels, the other nodes, "
+    "reward models and servers, whether the weights load"
 )
 
 

@@ -138,9 +138,10 @@ def _look_at_gpus(args: SimpleNamespace, nodes: list[dict], probes: dict[str, An
         nodes, {node["NodeID"]: probes[node["NodeID"]].gpus.remote(parts) for node in nodes}, 2 * gpus.BUILD_SECONDS
     )
     told, wrong = [], []
+    sizes = {device.total for found in answers.values() for device in found.devices}
+    need = gpus.needed(args, min(sizes)) if sizes else 0.0
     for node in nodes:
         found, counted = answers[node["NodeID"]], int(node["Resources"]["GPU"])
-        need = gpus.needed(args, min((device.total for device in found.devices), default=0.0))
         idle = free.get(node["NodeID"], {}).get("GPU", 0) == counted
         wrong += gpus.problems(node["NodeManagerAddress"], counted, idle, found, need)
         told += [gpus.line(node["NodeManagerAddress"], found, need)] if found.devices else []

@@ -22,7 +22,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
-from deepspeed.runtime.zero.offload_states import _make_offload_state_key
 
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import PARTIAL, Store, place
@@ -31,7 +30,6 @@ from openrlhf_prefix.runtime.learner import pickles
 from openrlhf_prefix.runtime.platform import adapter
 
 CONTROLLER = "controller.pt"
-SLEEPING = tuple(map(_make_offload_state_key, ("exp_avg", "exp_avg_sq")))
 COMPANIONS = "hf"  # folder of an export's files beside the weights
 SEEN_SECONDS = 120.0  # in which rank 0 has to see the files of the others; NFS keeps an old list for up to 60
 
@@ -138,9 +136,12 @@ def drop_sleeping_copies(optimizer: torch.optim.Optimizer) -> None:
     A run with ds.enable_sleep saves asleep: DeepSpeed's host buffers of Adam's moments are in the checkpoint. A resume
     puts them on the GPU beside the moments, where they would stay: 8 bytes a parameter.
     """
+    # Not above: the driver imports this module, and DeepSpeed, imported, asks at once what it is to compute on.
+    from deepspeed.runtime.zero.offload_states import _make_offload_state_key
+
     for state in optimizer.state.values():
-        for name in [name for name in state if name in SLEEPING]:
-            del state[name]
+        for moment in ("exp_avg", "exp_avg_sq"):
+            state.pop(_make_offload_state_key(moment), None)
 
 
 def load_controller(checkpoint: Path) -> dict[str, Any]:

@@ -10,6 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytest.importorskip("ray")
+
+import ray
+
 SLEEP = "import time; time.sleep(600)"
 ENGINE = f"""
 import os, subprocess, sys, time
@@ -80,3 +84,49 @@ def test_the_watch_is_no_child_that_ray_could_end_with_the_actor(actor: subproce
     actor.kill()
     actor.wait()
     wait_until(lambda: not alive(watch))
+
+
+OF_RAY = """
+import os, sys, time
+import ray
+ray.init(address=sys.argv[1])
+
+@ray.remote(num_cpus=0)
+class Worker:
+    def pid(self):
+        return os.getpid()
+
+worker = Worker.remote()
+open(sys.argv[2] + ".new", "w").write(str(ray.get(worker.pid.remote())))
+os.rename(sys.argv[2] + ".new", sys.argv[2])
+time.sleep(600)
+"""
+
+
+class Actor:
+    """Of an engine of several GPUs: its engine process is a driver of Ray, and the workers are actors of that."""
+
+    def start(self, file: str) -> int:
+        from openrlhf_prefix.runtime.engine.process import watch_children
+
+        address = ray.get_runtime_context().gcs_address
+        self.engine = subprocess.Popen([sys.executable, "-W", "ignore", "-c", OF_RAY, address, file])
+        wait_until(lambda: os.path.exists(file), 60.0)
+        watch_children()
+        return os.getpid()
+
+
+def test_rays_workers_of_an_engine_end_with_its_actor(tmp_path: Path) -> None:
+    folders = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[3])])
+    options = {"num_cpus": 2, "num_gpus": 0, "include_dashboard": False, "log_to_driver": False}
+    ray.init(address="local", runtime_env={"env_vars": {"PYTHONPATH": folders}}, **options)
+    try:
+        actor = ray.remote(num_cpus=0)(Actor).remote()
+        pid = ray.get(actor.start.remote(str(tmp_path / "pid")), timeout=90)
+        worker = psutil.Process(int((tmp_path / "pid").read_text()))
+        engines = psutil.Process(pid).children()
+        assert engines and alive(worker) and worker not in psutil.Process(pid).children(recursive=True)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(alive, [worker, *engines])), 60.0)
+    finally:
+        ray.shutdown()

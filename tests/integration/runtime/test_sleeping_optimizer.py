@@ -1,5 +1,7 @@
 """A checkpoint that was saved asleep (ds.enable_sleep), by the functions that DeepSpeed sleeps and wakes with."""
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,3 +52,10 @@ def test_a_resume_keeps_the_moments_alone_and_sleeps_on(tmp_path: Path) -> None:
     assert torch.equal(parameter, after) and torch.equal(
         optimizer.state[parameter]["exp_avg"], resumed.state[after]["exp_avg"]
     )
+
+
+def test_the_driver_leaves_deepspeed_alone_until_the_platform_is_chosen() -> None:
+    """DeepSpeed looks for an accelerator when it is imported, and says so."""
+    code = "import sys, openrlhf_prefix.runtime.driver.launch; print('deepspeed' in sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
