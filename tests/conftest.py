@@ -11,6 +11,11 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
 
+import torch  # noqa: E402, it says so
+
+if torch.version.cuda and not torch.cuda.is_available():  # the GPU stack without a GPU, which a run refuses
+    os.environ.setdefault("OPENRLHF_PREFIX_PLATFORM", "cpu")
+
 # Files whose tests look at the same runs of the stack, and so belong into one process of `pytest -n 2`; any other file
 # is a group of its own.
 TOGETHER = {
