@@ -26,24 +26,25 @@ from openrlhf_prefix.data.chains import INSTRUCTION
 SIZES = {"tiny": (96, 4, 256), "15m": (192, 4, 32_000), "45m": (256, 4, 152_000)}
 WARM_UP = 2  # steps that are not counted
 PHASES = ("generation", "make_experience", "ppo_train", "broadcast", "step_total")
-REWARD = '''"""Right or wrong by the bytes of the response: groups with both, at no cost."""
+REWARD = '''"""Right or wrong by chance: groups with both, at no cost."""
 
-import zlib
+import random
 
 import torch
 
 
 def reward_func(queries, prompts, labels, **kwargs):
-    rewards = torch.tensor([float(zlib.crc32(query.encode()) % 2) for query in queries])
+    rewards = torch.tensor([float(random.random() < 0.5) for _ in queries])
     return {"rewards": rewards, "scores": rewards, "extra_logs": {}}
 '''
 
 
-def make_inputs(folder: Path, size: str, options: argparse.Namespace) -> None:
+def make_inputs(folder: Path, options: argparse.Namespace) -> None:
     """A random model, problems with demonstrations as long as a response, and a reward file."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    hidden, layers, vocabulary = SIZES[size]
+    hidden, layers, vocabulary = SIZES[options.size]
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tiny_model.make_tokenizer(INSTRUCTION)
     heads = {"num_attention_heads": hidden // 32, "num_key_value_heads": hidden // 64}
     shape = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": layers}
@@ -65,10 +66,10 @@ def flags(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     rows = options.problems * 8
     return {
         "actor.model_name_or_path": str(folder / "model"),
-        "actor.num_gpus_per_node": 1,
+        "actor.num_gpus_per_node": options.ranks,
         "actor.adam.lr": 1e-6,
-        "ref.num_gpus_per_node": 1,
-        "reward.num_gpus_per_node": 1,
+        "ref.num_gpus_per_node": options.ranks,
+        "reward.num_gpus_per_node": options.ranks,
         "reward.remote_url": str(folder / "reward.py"),
         "algo.kl.init_coef": 0.0,
         "algo.advantage.estimator": "dr_grpo",
@@ -83,7 +84,7 @@ def flags(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "train.micro_batch_size": 8,
         "train.colocate_all": True,
         "ds.zero_stage": 2,
-        "vllm.num_engines": 1,
+        "vllm.num_engines": options.ranks,
         "vllm.gpu_memory_utilization": 0.3,
         "vllm.enforce_eager": True,
         "ckpt.save_steps": -1,
@@ -179,20 +180,24 @@ def table(pairs: list[tuple[dict[str, float], dict[str, float]]], options: argpa
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Times whole steps of a random model.")
     parser.add_argument("--size", choices=list(SIZES), default="15m")
     parser.add_argument("--preset", default="prefix_rft")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4, help="counted ones of a run")
     parser.add_argument("--problems", type=int, default=4, help="of a step, 8 rows each")
     parser.add_argument("--tokens", type=int, default=48, help="of a response")
+    parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keeps models, logs and metrics there")
     parser.add_argument("flags", nargs="*", help="further flags of ours, after --")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = arguments().parse_args()
     folder = (options.folder or Path(tempfile.mkdtemp())).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    make_inputs(folder, options.size, options)
+    make_inputs(folder, options)
     pairs = []
     for number in range(options.pairs):
         sides = (plain, ours) if number % 2 == 0 else (ours, plain)
