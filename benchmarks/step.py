@@ -152,7 +152,8 @@ def medians(path: Path) -> dict[str, float]:
     """Of every number over the counted steps."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if row["step"] > WARM_UP and "timing/step_total" in row]
-    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    names = set.intersection(*(set(row) for row in rows))
+    return {name: statistics.median(row[name] for row in rows) for name in names}
 
 
 def table(pairs: list[tuple[dict[str, float], dict[str, float]]], options: argparse.Namespace) -> str:
