@@ -108,7 +108,7 @@ class FusedForward:
         if action_mask is None or any(others.values()):  # logits, or log-probs of all tokens
             return self.plain(sequences, action_mask, attention_mask, **given)
         rows = _Rows(sequences, action_mask, attention_mask, ring_attn_group, self.actor.packing_samples)
-        with replaced_head(self.actor, rows, return_entropy):
+        with replaced_head(self.actor, rows, return_entropy, trained=bool(self.args.actor.entropy_coef)):
             output = self.actor.model(rows.tokens, attention_mask=rows.attention_mask, position_ids=rows.position_ids)
         values = output["logits"]
         if not self.confirmed:
@@ -157,18 +157,24 @@ class _Rows:
 
 
 @contextmanager
-def replaced_head(actor: Any, rows: _Rows, entropy: bool) -> Iterator[None]:
+def replaced_head(actor: Any, rows: _Rows, entropy: bool, trained: bool) -> Iterator[None]:
     """While the block runs, the model's head returns (1, n + 1, 1 or 2) numbers instead of logits.
 
-    Those of the n tokens that `rows` asks about, log-prob and entropy, and UNTOUCHED in the last place.
+    Those of the n tokens that `rows` asks about, log-prob and entropy, and UNTOUCHED in the last place. Entropies have
+    a gradient, which costs another pass over each block of the vocabulary, only where they are `trained`.
     """
     model = getattr(actor.model, "module", actor.model)
     head = model.get_output_embeddings()
 
     def forward(hidden: torch.Tensor) -> torch.Tensor:
         picked = hidden.flatten(0, 1).index_select(0, rows.where)
-        found = linear_log_probs(picked, head.weight, rows.labels, actor.temperature, entropy, head.bias)
-        values = torch.stack([value for value in found if value is not None], -1)
+        log_probs, entropies = linear_log_probs(
+            picked, head.weight, rows.labels, actor.temperature, entropy, head.bias
+        )
+        if entropies is None:
+            values = log_probs.unsqueeze(-1)
+        else:
+            values = torch.stack([log_probs, entropies if trained else entropies.detach()], -1)
         return torch.cat([values, values.new_full((1, values.shape[1]), UNTOUCHED)]).unsqueeze(0)
 
     head.forward = forward

@@ -60,7 +60,9 @@ def make_actor(folder, config, packing=False, dtype=torch.float32, **options):
 
 
 def flags(mode="auto"):
-    return SimpleNamespace(actor=SimpleNamespace(fused_head=mode), ds=SimpleNamespace(use_liger_kernel=False))
+    return SimpleNamespace(
+        actor=SimpleNamespace(fused_head=mode, entropy_coef=0.1), ds=SimpleNamespace(use_liger_kernel=False)
+    )
 
 
 def rows(width=19):
