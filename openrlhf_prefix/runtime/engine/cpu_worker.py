@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from vllm.model_executor.layers import utils as layers
 
+from openrlhf_prefix.runtime.engine import cpu_sampling  # noqa: F401  # puts its sampler in place of vLLM's
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.weights.buckets import ExpectsBuckets
 from openrlhf_prefix.runtime.weights.check import EngineFingerprints
