@@ -2,7 +2,7 @@
 
     openrlhf-prefix plan --config configs/qwen2.5_math_7b/prefix_rft.yaml --nodes 1 --gpus-per-node 8 --gpu-memory 80
 
-Further flags are those of `train`. Exit code 1 where it does not fit.
+Further flags are those of `train`; --fit proposes what fits, as lines of a config. Exit code 1 where nothing does.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.data.files import count, iterate
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.plan.architectures import Architecture, load
+from openrlhf_prefix.plan.fit import proposal
 from openrlhf_prefix.plan.memory import GIB, PHASES, Plan, make_plan, micro_batch_tokens
 from openrlhf_prefix.plan.mends import as_flags, mends
 from openrlhf_prefix.settings.derived import data_parallel_ranks, gpus_needed
@@ -30,6 +31,12 @@ def main(argv: Sequence[str]) -> None:
     if not args.actor.model_name_or_path:
         raise UserError("actor.model_name_or_path is not set: give --actor.model_name_or_path")
     model, capacity = load(args.actor.model_name_or_path, options.model_config), options.gpu_memory * GIB
+    if options.fit:
+        lines = proposal(args, model, capacity)
+        print("\n".join(lines))
+        if len(lines) == 1:
+            raise SystemExit(1)
+        return
     plan = make_plan(args, model, capacity)
     print("\n".join([*_header(args, model), "", *_table(plan), "", *_work(args, options.problems)]))
     needed = gpus_needed(args)
@@ -59,6 +66,7 @@ def parser() -> Parser:
     parser.add_argument("--nodes", type=int, default=None, help="nodes of the cluster (default: the config's)")
     parser.add_argument("--gpus-per-node", type=int, default=None, help="GPUs of each (default: the config's)")
     parser.add_argument("--gpu-memory", type=float, default=80.0, help="GiB of a GPU")
+    parser.add_argument("--fit", action="store_true", help="lines of a config with which it fits, and nothing else")
     parser.add_argument("--model_config", default=None, help="config.json, for a model that is not here")
     parser.add_argument("--problems", type=int, default=None, help="problems of the data set, where it is not here")
     return parser
