@@ -100,7 +100,8 @@ class HybridLoss:
         apart = self.imitation != POLICY and self.imitation_mean == "tokens"
         mask, tokens = (sampled, counts.sampled) if apart else (action, counts.tokens)
         loss = self._reduce(per_token, mask, counts, tokens)
-        share = action.any(-1).sum() / max(counts.rows if counts.trained is None else counts.trained, 1.0)
+        rows_of_step = counts.rows if counts.trained is None else counts.trained
+        share = action.any(-1).sum() / rows_of_step if rows_of_step else torch.ones(())  # of nothing: a loss of 0
         sums["policy_loss"] = (loss.detach(), share)
         if self.imitation != POLICY:
             imitation = self._imitation(rows, counts)

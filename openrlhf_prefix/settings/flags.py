@@ -14,7 +14,6 @@ from openrlhf_prefix.algorithm.schedules import SHAPES
 from openrlhf_prefix.algorithm.selection import SCOPES
 from openrlhf_prefix.arguments import boolean
 from openrlhf_prefix.reward.answer import FALLBACKS
-from openrlhf_prefix.settings import speed
 
 DEMONSTRATIONS = ("prefix", "whole")
 MEANS = ("policy", "tokens")
@@ -23,14 +22,14 @@ RESCUES = ("none", "replace", "buffer")
 ON_ERROR = ("mask", "zero", "raise")
 LONG_PROMPTS = ("refuse", "drop")
 FUSED_HEAD = ("auto", "on", "off")
+OLD_LOG_PROBS = ("auto", "always")
 LONG_DEMONSTRATIONS = ("refuse", "drop", "truncate")
 MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for our own verifier
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
-    own = (_add_hybrid, _add_prefix, _add_model, _add_data, _add_verifier, _add_reward, _add_run)
-    for add_group in (speed.add_flags, *own):
+    for add_group in (_add_hybrid, _add_prefix, _add_model, _add_data, _add_verifier, _add_reward, _add_run):
         add_group(parser)
 
 
@@ -134,11 +133,19 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
     group = parser.add_argument_group("actor", "beside OpenRLHF's own actor flags")
-    group.add_argument(
+    add = group.add_argument
+    add(
         "--actor.fused_head",
         choices=FUSED_HEAD,
         default="auto",
         help="log-probs without the logits of all tokens: where the model allows it (auto); on refuses others",
+    )
+    add(
+        "--actor.old_log_probs",
+        choices=OLD_LOG_PROBS,
+        default="auto",
+        help="auto: where a rollout batch is one optimizer step, those of the training pass itself, whose ratio is 1; "
+        "always: a pass of their own over all rows",
     )
 
 

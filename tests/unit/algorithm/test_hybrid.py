@@ -135,6 +135,12 @@ def test_rows_that_left_the_step_stay_in_its_divisors_and_out_of_the_mean_of_its
     assert [part.item() for part in sums["policy_loss"]] == pytest.approx([-0.25, 1.0])
 
 
+def test_the_loss_of_a_step_with_nothing_to_train_is_0() -> None:
+    nothing = rows(kl=None, entropy=None, action_mask=torch.zeros_like(ACTION))
+    value, sums = HybridLoss(budget=5)(nothing, StepCounts(4.0, 12.0, 9.0, trained=0.0))
+    assert value.item() == 0.0 and [part.item() for part in sums["policy_loss"]] == [0.0, 1.0]
+
+
 def test_the_correction_does_not_see_prefix_tokens() -> None:
     """Sampled tokens have weight exp(0.1 - 0) each; the prefix token keeps weight 1 whatever the engine is said to
     have given it, and a row's mean ratio is that of its sampled tokens."""
