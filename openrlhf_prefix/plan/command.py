@@ -27,6 +27,8 @@ def main(argv: Sequence[str]) -> None:
     nodes, gpus = options.nodes or args.actor.num_nodes, options.gpus_per_node or args.actor.num_gpus_per_node
     if args.train.colocate_all and (nodes, gpus) != (args.actor.num_nodes, args.actor.num_gpus_per_node):
         placement = ["--actor.num_nodes", str(nodes), "--actor.num_gpus_per_node", str(gpus)]
+        if options.fit:  # finds it out
+            placement += ["--vllm.tensor_parallel_size", "1"]
         args = resolve([*flags, *placement], files=False).args
     if not args.actor.model_name_or_path:
         raise UserError("actor.model_name_or_path is not set: give --actor.model_name_or_path")
