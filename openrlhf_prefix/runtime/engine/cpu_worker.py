@@ -12,8 +12,7 @@ import torch
 import torch.distributed as dist
 from vllm.model_executor.layers import utils as layers
 
-from openrlhf_prefix.runtime.engine import cpu_sampling  # noqa: F401  # puts its sampler in place of vLLM's
-from openrlhf_prefix.runtime.platform import adapter
+from openrlhf_prefix.runtime.platform import adapter, cpu_sampling
 from openrlhf_prefix.runtime.weights.buckets import ExpectsBuckets
 from openrlhf_prefix.runtime.weights.check import EngineFingerprints
 from openrlhf_prefix.runtime.weights.sync import GlooCommunicator
@@ -56,3 +55,4 @@ def pack_and_keep(layer: torch.nn.Module, remove_weight: bool) -> Any:
 
 
 layers.dispatch_cpu_unquantized_gemm = pack_and_keep
+cpu_sampling.install()

@@ -173,6 +173,9 @@ class CpuPlatform(CudaPlatform):
         return None
 
     def patch_engine(self) -> None:
+        from openrlhf_prefix.runtime.platform import cpu_sampling  # vLLM with it, which only an engine needs
+
+        cpu_sampling.install()
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             torch.nn.functional.linear = linear_in_fp32
 

@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("vllm")
 
-from openrlhf_prefix.runtime.engine.cpu_sampling import random_sample, upstream
+from openrlhf_prefix.runtime.platform.cpu_sampling import install, random_sample, upstream
 
 PROBS = torch.tensor([[0.5, 0.0, 0.125, 0.375, 0.0]])
 
@@ -39,6 +39,7 @@ def test_a_seeded_row_draws_the_same_whatever_is_beside_it() -> None:
 
 
 def test_it_is_what_vllm_asks_on_a_cpu() -> None:
+    install()
     sampler = upstream.TopKTopPSampler()
     logits = torch.full((2, 9), -torch.inf)
     logits[0, 3] = logits[1, 7] = 0.0

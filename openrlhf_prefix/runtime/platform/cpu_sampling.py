@@ -25,5 +25,7 @@ def random_sample(
     return torch.searchsorted(cumulative, places, right=True).squeeze(-1).clamp(max=probs.shape[1] - 1)
 
 
-upstream.random_sample = random_sample
-upstream.TopKTopPSampler.forward_cpu = upstream.TopKTopPSampler.forward_native  # which asks random_sample()
+def install() -> None:
+    """For every engine that this process makes from now on."""
+    upstream.random_sample = random_sample
+    upstream.TopKTopPSampler.forward_cpu = upstream.TopKTopPSampler.forward_native  # which asks random_sample()
