@@ -153,8 +153,8 @@ def test_activations_are_what_autograd_saves(kind, model, checkpointing):
 
 def test_the_7b_model_on_eight_gpus_by_hand(capsys):
     """P 7,615,616,512 / 8: optimizer 12 bytes = 10.64 GiB, gradients in fp32 3.55; logits 10 x 16384 x 152064 = 23.20,
-    fused 8 x 2^26 + 3584 x (4 x 16384 + 2 x 152064) = 1.73; weights of an engine 2 P = 14.19, cache 0.6 x 80 - 14.19
-    - 2 = 31.81. A row of 9216 tokens takes 4 x 28 layers x 512 = 57,344 bytes a token, 0.492 GiB: 64.6 rows.
+    fused 8 x 2^26 + 3584 x (4 x 16384 + 2 x 152064) = 1.73; weights of an engine 2 P = 14.19, cache 0.8 x 80 - 14.19
+    - 2 = 47.81. A row of 9216 tokens takes 4 x 28 layers x 512 = 57,344 bytes a token, 0.492 GiB: 97.1 rows.
     2 x (32000 / 128) = 500 steps."""
     logits = []
     for fused in ("off", "auto"):
@@ -163,8 +163,8 @@ def test_the_7b_model_on_eight_gpus_by_hand(capsys):
         rows = {line[:18].strip(): line[18:].split() for line in shown.splitlines() if line[18:28].strip()}
         logits.append(rows["logits"][0])
     assert rows["optimizer"][:3] == ["10.64", "10.64", "0.00"] and rows["gradients"][:3] == ["3.55", "3.55", "0.00"]
-    assert logits == ["23.20", "1.73"] and rows["vLLM weights"][2] == "14.19" and rows["KV cache"][2] == "31.81"
-    assert "64.6 rows of full length" in shown and "500 steps" in shown and shown.endswith("fits\n")
+    assert logits == ["23.20", "1.73"] and rows["vLLM weights"][2] == "14.19" and rows["KV cache"][2] == "47.81"
+    assert "97.1 rows of full length" in shown and "500 steps" in shown and shown.endswith("fits\n")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(CONFIGS)))
