@@ -82,7 +82,7 @@ def test_what_a_run_takes_is_its_plan() -> None:
     plan = make_plan(args, load("Qwen/Qwen2.5-Math-7B"), 80 * GIB)
     assert gpus.needed(args, 80.0) == max(plan.total(phase) for phase in ("training", "step", "rollouts")) / GIB
     args.actor.model_name_or_path = "/no/such/folder"
-    assert gpus.needed(args, 80.0) == 0.6 * 80.0
+    assert gpus.needed(args, 80.0) == args.vllm.gpu_memory_utilization * 80.0 == 64.0
 
 
 @pytest.mark.parametrize(
