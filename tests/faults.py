@@ -105,8 +105,8 @@ FAULTS = [
     Fault(
         "uneven forward batches",
         "runtime/controller/experience_maker.py",
-        "self.make_experience(filled(batches, self._ranks()))",
-        "self.make_experience(batches)",
+        "first = filled(seen, self._ranks())",
+        "first = list(seen)",
         "tests/integration/runtime/test_uneven_batches.py::test_passes_are_filled_up_and_nothing_of_that_is_left",
     ),
     Fault(

@@ -64,7 +64,13 @@ def _say(text: str) -> None:
 
 @contextmanager
 def signals_to(board: Any) -> Iterator[None]:
-    """While the block runs, SIGTERM and Ctrl-C are written on the board and nothing else happens."""
+    """While the block runs, SIGTERM and Ctrl-C are written on the board and nothing else happens.
+
+    Raises:
+        KeyboardInterrupt: at once, where one was lost on the way here (train.Insistent).
+    """
+    if getattr(signal.getsignal(signal.SIGINT), "pressed", False):
+        raise KeyboardInterrupt
     taken = Signals(board)
     before = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, taken.terminate),

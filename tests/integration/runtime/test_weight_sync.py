@@ -64,7 +64,7 @@ def sync_and_compare(folder: Path, ranks: int) -> None:
     sender.ray = SimpleNamespace(get=lambda answers: [answer.result() for answer in answers])
     adapter.CpuPlatform.bucket_bytes = LIMIT
     for stage, rank in LAYOUTS[ranks]:
-        flags = {"ds.zero_stage": stage, "ds.lora.rank": rank, "ds.lora.alpha": 8}
+        flags = {"ds.zero_stage": stage, "ds.lora.rank": rank, "ds.lora.alpha": 8, "vllm.enable_prefix_caching": False}
         policy = make_policy(folder / "source", folder / f"{stage}_{rank}", **flags)
         engines = [Engine(folder / "source") for _ in range(2)]
         join(policy, engines)

@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C in the driver: they are passed on, and the second Ctrl-C does not wait."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ pytest.importorskip("ray")
 from openrlhf_prefix import cli, verbs
 from openrlhf_prefix.errors import EngineLost, RunInterrupted, RunPaused, RunStopped
 from openrlhf_prefix.runtime.driver import signals
+from openrlhf_prefix.runtime.driver.train import Insistent
 
 
 class Board:
@@ -61,6 +63,18 @@ def test_a_signal_is_passed_on_and_the_second_ctrl_c_ends_at_once(
         "openrlhf-prefix: Ctrl-C: the last finished step is saved before the end; once more ends at once",
         "openrlhf-prefix: ended at once; the same command with --ckpt.load_enable goes on after the last save",
     ]
+
+
+def test_a_ctrl_c_that_was_lost_on_the_way_ends_the_start_before_it_waits() -> None:
+    """As one raised inside a destructor is: printed, and passed over."""
+    before = signal.signal(signal.SIGINT, Insistent())
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), signals.signals_to(Board(watched=True)):
+            pytest.fail("the run goes on")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_before_the_controller_looks_ctrl_c_ends_the_start() -> None:

@@ -19,7 +19,7 @@ from openrlhf.utils.deepspeed import DeepspeedStrategy
 from openrlhf_prefix.runtime.audit.exactness.batch import LEARNING_RATE, STEP_ROWS, Row, Terms
 from openrlhf_prefix.runtime.audit.exactness.layouts import Layout, flags
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer
-from openrlhf_prefix.runtime.rows.batches import deal
+from openrlhf_prefix.runtime.rows.batches import COUNTS, STEP, deal
 from openrlhf_prefix.runtime.rows.loss import trained_tokens, trains
 from openrlhf_prefix.runtime.seams import replaced
 from openrlhf_prefix.settings.resolve import flags_of
@@ -59,6 +59,8 @@ def train(layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: 
     dealt = deal(experiences, STEP_ROWS, layout.ranks, trained)
     share = len(dealt) // layout.ranks
     for row in dealt[torch.distributed.get_rank() * share :][:share]:
+        if upstream:  # whose loop takes every entry for a metric, a number
+            row.info = {name: value for name, value in row.info.items() if name not in (STEP, COUNTS)}
         trainer.replay_buffer.append(row)
     # OpenRLHF shuffles the rows of a rank between its optimizer steps, which would compare different steps.
     in_order = partial(torch.utils.data.DataLoader, shuffle=False)
