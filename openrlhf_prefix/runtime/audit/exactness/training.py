@@ -55,7 +55,8 @@ def train(layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: 
         for one in experiences:
             one.action_log_probs = torch.full_like(one.action_log_probs, torch.nan)
     args = strategy.args
-    trained = [not layout.skipping or trains(trained_tokens(row, args), args) for row in experiences]
+    every = upstream or not layout.skipping  # OpenRLHF's loop counts what it is given
+    trained = [every or trains(trained_tokens(row, args), args) for row in experiences]
     dealt = deal(experiences, STEP_ROWS, layout.ranks, trained)
     share = len(dealt) // layout.ranks
     for row in dealt[torch.distributed.get_rank() * share :][:share]:
