@@ -35,5 +35,5 @@ setup(
     python_requires=">=3.10,<3.13",
     install_requires=pins["CORE"],
     extras_require={"cpu": pins["CPU"], "gpu": pins["GPU"], "test": pins["TEST"]},
-    entry_points={"console_scripts": ["openrlhf-prefix = openrlhf_prefix.cli:main"]},
+    entry_points={"console_scripts": ["openrlhf-prefix = openrlhf_prefix.cli:script"]},
 )

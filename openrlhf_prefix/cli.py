@@ -101,9 +101,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(stopped.code)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))  # while Python and Ray clean up
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        print(f"{PROGRAM}: interrupted", file=sys.stderr, flush=True)
         sys.exit(INTERRUPTED)
 
 
+def script() -> None:
+    """The command: main(), and after a Ctrl-C no clean-up of Python's, in which Ray's threads may crash."""
+    try:
+        main()
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+
+
 if __name__ == "__main__":
-    main()
+    script()

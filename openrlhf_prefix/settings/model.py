@@ -43,7 +43,8 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
         model_config = read_config(args)
     except (OSError, ValueError) as error:
         raise hub.refusal(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
-    if args.actor.fused_head == "on" and (change := logit_change(model_config)):
+    # Verbs beside `train` have no such flag.
+    if getattr(args.actor, "fused_head", "auto") == "on" and (change := logit_change(model_config)):
         raise UserError(f"actor.fused_head on: {name} changes its logits ({change}), which needs them; set it to auto")
     own = getattr(model_config, "max_position_embeddings", None)
     limit = args.model.max_position_embeddings or own
