@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import openrlhf_prefix
 from openrlhf_prefix import pins
@@ -105,8 +106,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
 
 
+class Insistent:
+    """Python's own handler of Ctrl-C, with a memory: raised inside a callback or a destructor, as importing and Ray's
+    start have them, the exception is printed there and lost."""
+
+    pressed = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        raise KeyboardInterrupt
+
+
 def script() -> None:
     """The command: main(), and after a Ctrl-C no clean-up of Python's, in which Ray's threads may crash."""
+    signal.signal(signal.SIGINT, Insistent())
     try:
         main()
     except SystemExit as end:

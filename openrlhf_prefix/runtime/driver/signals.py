@@ -67,7 +67,7 @@ def signals_to(board: Any) -> Iterator[None]:
     """While the block runs, SIGTERM and Ctrl-C are written on the board and nothing else happens.
 
     Raises:
-        KeyboardInterrupt: at once, where one was lost on the way here (train.Insistent).
+        KeyboardInterrupt: at once, where one was lost on the way here (cli.Insistent).
     """
     if getattr(signal.getsignal(signal.SIGINT), "pressed", False):
         raise KeyboardInterrupt

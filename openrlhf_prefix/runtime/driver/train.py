@@ -1,8 +1,6 @@
 """The `train` verb: the flags are checked here; what they start is imported once they are right."""
 
-import signal
 from collections.abc import Sequence
-from types import FrameType
 
 from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.report.run_folder import RunFolder
@@ -15,22 +13,10 @@ def parser() -> Parser:
     return parser_of("train", "Train, evaluate and export, alone or against the cluster at RAY_ADDRESS.")
 
 
-class Insistent:
-    """Python's own handler of Ctrl-C, with a memory: raised inside a callback or a destructor, as importing and Ray's
-    start have them, the exception is printed there and lost."""
-
-    pressed = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.pressed = True
-        raise KeyboardInterrupt
-
-
 def main(argv: Sequence[str]) -> None:
     """A run; with --dry_run what it would refuse, and its flags, shown and saved."""
     resolved = resolve(argv)
     if not resolved.dry_run:
-        signal.signal(signal.SIGINT, Insistent())
         secrets.off_the_command_line(resolved.args)
     for note in resolved.notes:
         print(f"# {note}", flush=True)

@@ -14,7 +14,6 @@ pytest.importorskip("ray")
 from openrlhf_prefix import cli, verbs
 from openrlhf_prefix.errors import EngineLost, RunInterrupted, RunPaused, RunStopped
 from openrlhf_prefix.runtime.driver import signals
-from openrlhf_prefix.runtime.driver.train import Insistent
 
 
 class Board:
@@ -67,7 +66,7 @@ def test_a_signal_is_passed_on_and_the_second_ctrl_c_ends_at_once(
 
 def test_a_ctrl_c_that_was_lost_on_the_way_ends_the_start_before_it_waits() -> None:
     """As one raised inside a destructor is: printed, and passed over."""
-    before = signal.signal(signal.SIGINT, Insistent())
+    before = signal.signal(signal.SIGINT, cli.Insistent())
     try:
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
