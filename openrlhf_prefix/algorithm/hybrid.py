@@ -101,7 +101,7 @@ class HybridLoss:
         mask, tokens = (sampled, counts.sampled) if apart else (action, counts.tokens)
         loss = self._reduce(per_token, mask, counts, tokens)
         rows_of_step = counts.rows if counts.trained is None else counts.trained
-        share = action.any(-1).sum() / rows_of_step if rows_of_step else torch.ones(())  # of nothing: a loss of 0
+        share = action.any(-1).sum() / rows_of_step if rows_of_step else loss.new_ones(())  # of nothing: a loss of 0
         sums["policy_loss"] = (loss.detach(), share)
         if self.imitation != POLICY:
             imitation = self._imitation(rows, counts)

@@ -59,11 +59,13 @@ def forward_batches(rows: list[Experience], args: Any, ranks: int, pad: int) -> 
         ranks: number that the passes are shared between.
         pad: token id that fills rows up.
     """
+    if not rows:
+        return []
     if args.train.dynamic_batch_enable:
         lengths = [length_of(row) for row in rows]
         limit = (args.rollout.max_tokens_per_gpu, args.ds.ring_attn_size, args.ds.tensor_parallel_size)
-        count = get_minimum_num_micro_batch_size(lengths, *limit) if rows else 0
-        parts = get_seqlen_balanced_partitions(lengths, min(count + -count % ranks, len(rows)), False) if rows else []
+        count = get_minimum_num_micro_batch_size(lengths, *limit)
+        parts = get_seqlen_balanced_partitions(lengths, min(count + -count % ranks, len(rows)), False)
         batches = [[rows[place] for place in part] for part in parts]
     else:
         batches = of_similar_length(rows, args.rollout.micro_batch_size)

@@ -141,6 +141,13 @@ def test_the_loss_of_a_step_with_nothing_to_train_is_0() -> None:
     assert value.item() == 0.0 and [part.item() for part in sums["policy_loss"]] == [0.0, 1.0]
 
 
+def test_the_sums_of_a_step_with_nothing_to_train_lie_where_its_rows_do() -> None:
+    """A device other than the default one, without data."""
+    elsewhere = {name: tensor.to("meta") for name, tensor in vars(rows()).items() if tensor is not None}
+    _, sums = HybridLoss(budget=5)(LossRows(**elsewhere), StepCounts(4.0, 12.0, 9.0, trained=0.0))
+    assert {part.device.type for pair in sums.values() for part in pair} == {"meta"}
+
+
 def test_the_correction_does_not_see_prefix_tokens() -> None:
     """Sampled tokens have weight exp(0.1 - 0) each; the prefix token keeps weight 1 whatever the engine is said to
     have given it, and a row's mean ratio is that of its sampled tokens."""
