@@ -43,9 +43,6 @@ def load_tokenizer(args: SimpleNamespace) -> Any:
         model_config = read_config(args)
     except (OSError, ValueError) as error:
         raise hub.refusal(f"{name} is not a model folder or hub name: {_first_line(error)}") from None
-    # Verbs beside `train` have no such flag.
-    if getattr(args.actor, "fused_head", "auto") == "on" and (change := logit_change(model_config)):
-        raise UserError(f"actor.fused_head on: {name} changes its logits ({change}), which needs them; set it to auto")
     own = getattr(model_config, "max_position_embeddings", None)
     limit = args.model.max_position_embeddings or own
     if limit is not None and args.data.max_len > limit:
@@ -76,6 +73,13 @@ def logit_change(config: Any) -> str | None:
     """What a model's config says that the model does to its logits behind the head; None where it is nothing."""
     text = config.get_text_config()
     return next((name for name in LOGIT_CHANGES if getattr(text, name, None) not in (None, 1)), None)
+
+
+def check_head(args: SimpleNamespace) -> None:
+    """A model with actor.fused_head on leaves its logits alone; after load_tokenizer(). Raises UserError."""
+    if args.actor.fused_head == "on" and (change := logit_change(read_config(args))):
+        name = args.actor.model_name_or_path
+        raise UserError(f"actor.fused_head on: {name} changes its logits ({change}), which needs them; set it to auto")
 
 
 def check_weights(args: SimpleNamespace) -> None:

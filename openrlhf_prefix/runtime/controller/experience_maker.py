@@ -33,7 +33,7 @@ from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.rollout_metrics import rollout_metrics, sampled_kl
 from openrlhf_prefix.runtime.rows.batches import blank, deal, filled, forward_batches, shuffled
 from openrlhf_prefix.runtime.rows.fields import ActorForward, counts, prefix_mask_of
-from openrlhf_prefix.runtime.rows.loss import rows_to_forward, trained_tokens, trains
+from openrlhf_prefix.runtime.rows.loss import hybrid_loss, rows_to_forward, trained_tokens, trains
 from openrlhf_prefix.settings.derived import data_parallel_ranks
 
 
@@ -73,7 +73,8 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         rows = shuffled(rollouts.experiences, seed)
         rows = [row if self._known(row).all() else blank(row) for row in rows]
         rescued = self.rescue(rows, rollouts.failed, step)
-        tokens = [trained_tokens(row, self.args) for row in rescued.rows]
+        loss = hybrid_loss(self.args)
+        tokens = [trained_tokens(row, loss) for row in rescued.rows]
         trained = [trains(of_row, self.args) for of_row in tokens]
         of_step = {"train/tokens": float(sum(tokens)), "train/rows_skipped": float(trained.count(False))}
         return Batch(

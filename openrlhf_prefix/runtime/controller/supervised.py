@@ -17,7 +17,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.rows.batches import deal
-from openrlhf_prefix.runtime.rows.loss import trained_tokens
+from openrlhf_prefix.runtime.rows.loss import hybrid_loss, trained_tokens
 from openrlhf_prefix.settings.derived import data_parallel_ranks
 
 
@@ -65,7 +65,8 @@ class SupervisedStage:
 
     def _train(self, step: int) -> dict[str, Any]:
         rows = self.demonstrations.batch(step, self.rows)
-        tokens = [trained_tokens(row, self.args, supervised=True) for row in rows]
+        loss = hybrid_loss(self.args, supervised=True)
+        tokens = [trained_tokens(row, loss) for row in rows]
         every = [True] * len(rows)
         self.controller.train_on(deal(rows, self.args.train.batch_size, data_parallel_ranks(self.args), every))
         counts = {"sft/rows": float(len(rows)), "rollout/tokens_generated": 0.0, "train/tokens": float(sum(tokens))}

@@ -37,7 +37,7 @@ from openrlhf_prefix.runtime.driver.preflight import (
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.settings import config, secrets
 from openrlhf_prefix.settings.derived import gpus_needed, prefixed_rows, sft_steps
-from openrlhf_prefix.settings.model import check_weights, load_tokenizer, stop_ids
+from openrlhf_prefix.settings.model import check_head, check_weights, load_tokenizer, stop_ids
 from openrlhf_prefix.settings.resolve import Resolved
 
 
@@ -141,6 +141,7 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
     check_deepspeed(importlib.metadata.version("deepspeed"))
     check_rewards(args)
     tokenizer = load_tokenizer(args)
+    check_head(args)
     check_weights(args)
     budget = response_budget(args)
     counts, left_out = Counter(), Counter()

@@ -49,9 +49,9 @@ def hybrid_loss(args: SimpleNamespace, supervised: bool = False) -> HybridLoss:
     return replace(loss, imitation="nll", imitation_mean="tokens", convex=False, entropy_coef=None, correction=None)
 
 
-def trained_tokens(row: Experience, args: SimpleNamespace, supervised: bool = False) -> int:
+def trained_tokens(row: Experience, loss: HybridLoss) -> int:
     """Action tokens of a row that the policy's or the imitation term trains."""
-    action, loss = row.action_mask.bool(), hybrid_loss(args, supervised)
+    action = row.action_mask.bool()
     return int(loss.learns_from(action, prefix_mask_of(row), row.advantages).sum())
 
 

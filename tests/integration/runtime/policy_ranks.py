@@ -113,7 +113,7 @@ def train(policy: Any, seed: int, advantages: float = 1.0, skipping: bool = True
     from openrlhf.trainer.ppo_utils.experience import Experience
 
     from openrlhf_prefix.runtime.rows.batches import deal
-    from openrlhf_prefix.runtime.rows.loss import trained_tokens, trains
+    from openrlhf_prefix.runtime.rows.loss import hybrid_loss, trained_tokens, trains
 
     generator, rows = torch.Generator().manual_seed(seed), []
     for _ in range(ROWS):
@@ -134,7 +134,8 @@ def train(policy: Any, seed: int, advantages: float = 1.0, skipping: bool = True
         )
         rows.append(row)
     args = policy.strategy.args
-    trained = [not skipping or trains(trained_tokens(row, args), args) for row in rows]
+    loss = hybrid_loss(args)
+    trained = [not skipping or trains(trained_tokens(row, loss), args) for row in rows]
     dealt = deal(rows, ROWS, torch.distributed.get_world_size(), trained)
     share = len(dealt) // torch.distributed.get_world_size()
     for row in dealt[torch.distributed.get_rank() * share :][:share]:

@@ -20,7 +20,7 @@ from openrlhf_prefix.algorithm.schedules import PrefixSchedule  # noqa: E402
 from openrlhf_prefix.errors import RunStopped  # noqa: E402
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker, Rollouts  # noqa: E402
 from openrlhf_prefix.runtime.controller.rollout_metrics import reward_by_ratio  # noqa: E402
-from openrlhf_prefix.runtime.rows.loss import trained_tokens  # noqa: E402
+from openrlhf_prefix.runtime.rows.loss import hybrid_loss, trained_tokens  # noqa: E402
 from openrlhf_prefix.settings.resolve import flags_of  # noqa: E402
 
 GROUP, LENGTH = 4, 12
@@ -167,7 +167,7 @@ def test_tokens_are_counted_where_they_are_sampled_and_where_they_have_a_gradien
     sizes = {"actor.num_gpus_per_node": 1, "vllm.num_engines": 1, "train.batch_size": 8, "train.micro_batch_size": 1}
     sizes |= {"rollout.batch_size": 2, "rollout.n_samples_per_prompt": GROUP, "rollout.max_new_tokens": LENGTH}
     args = flags_of({"reward.remote_url": "math-verify", "hybrid.imitation": imitation, "prefix.keep": 1.0, **sizes})
-    assert sum(trained_tokens(row, args) for row in found.experiences) == trained
+    assert sum(trained_tokens(row, hybrid_loss(args)) for row in found.experiences) == trained
 
 
 def test_rewards_fall_into_half_open_buckets() -> None:

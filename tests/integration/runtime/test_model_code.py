@@ -51,7 +51,7 @@ def make_own(folder: Path) -> Path:
 
 
 def flags(model: Path, trusted: bool):
-    flat = {"actor.model_name_or_path": str(model), "actor.fused_head": "auto", "model.trust_remote_code": trusted}
+    flat = {"actor.model_name_or_path": str(model), "model.trust_remote_code": trusted}
     flat |= {"reward.model_name_or_path": None, "model.max_position_embeddings": None, "data.max_len": 64}
     return nested(flat | {"data.disable_fast_tokenizer": False, "data.apply_chat_template": True})
 

@@ -20,7 +20,6 @@ TOKENS = torch.arange(3, 23).repeat(2).unsqueeze(0)
 def flags(model: Path, run_dir: Path, **given: object):
     flat = {
         "actor.model_name_or_path": str(model),
-        "actor.fused_head": "auto",
         "reward.model_name_or_path": None,
         "run.dir": str(run_dir),
         "model.rope_theta": None,

@@ -20,7 +20,7 @@ from openrlhf_prefix.runtime.audit.exactness.batch import LEARNING_RATE, STEP_RO
 from openrlhf_prefix.runtime.audit.exactness.layouts import Layout, flags
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.rows.batches import COUNTS, STEP, deal
-from openrlhf_prefix.runtime.rows.loss import trained_tokens, trains
+from openrlhf_prefix.runtime.rows.loss import hybrid_loss, trained_tokens, trains
 from openrlhf_prefix.runtime.seams import replaced
 from openrlhf_prefix.settings.resolve import flags_of
 
@@ -56,7 +56,8 @@ def train(layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: 
             one.action_log_probs = torch.full_like(one.action_log_probs, torch.nan)
     args = strategy.args
     every = upstream or not layout.skipping  # OpenRLHF's loop counts what it is given
-    trained = [every or trains(trained_tokens(row, args), args) for row in experiences]
+    loss = hybrid_loss(args)
+    trained = [every or trains(trained_tokens(row, loss), args) for row in experiences]
     dealt = deal(experiences, STEP_ROWS, layout.ranks, trained)
     share = len(dealt) // layout.ranks
     for row in dealt[torch.distributed.get_rank() * share :][:share]:
