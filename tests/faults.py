@@ -89,6 +89,20 @@ FAULTS = [
         "tests/integration/runtime/test_average.py::test_the_export_is_the_average_over_the_applied_steps[1-3-0-0]",
     ),
     Fault(
+        "samples taken for problems",
+        "evaluation/results.py",
+        "standard_error(chances)",
+        "standard_error([verdict.score for verdict in flat])",
+        "tests/unit/evaluation/test_results.py::test_the_error_is_over_problems_not_samples",
+    ),
+    Fault(
+        "gold left behind by a shuffle",
+        "evaluation/choices.py",
+        "options.labels[order.index(options.labels.index(gold))]",
+        "gold",
+        "tests/unit/evaluation/test_choices.py::test_the_gold_moves_with_its_text_and_nothing_else_changes",
+    ),
+    Fault(
         "manifest by listing",
         "runtime/learner/checkpoints.py",
         "files += [path for path in written if not path.is_dir()]",

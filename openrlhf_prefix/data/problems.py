@@ -92,7 +92,7 @@ def load_problems(
     places: dict[str, str] = {}
     try:
         for name in names_of(names):
-            rows = _read(name, split, args.data.max_samples, columns)
+            rows = read_rows(name, split, args.data.max_samples, columns)
             check_ids(name, rows, places)
             problems += reader.tokenise(name, rows)
     finally:
@@ -103,7 +103,7 @@ def load_problems(
     return problems[: args.data.max_samples]  # as upstream, of each file and of all
 
 
-def _read(name: str, split: str, limit: int, columns: Columns) -> list[Row]:
+def read_rows(name: str, split: str, limit: int, columns: Columns) -> list[Row]:
     """The rows of one file, all of which keep the contract."""
     bad: list[str] = []
     rows, hint, found = [], "", 0

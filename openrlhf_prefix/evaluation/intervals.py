@@ -48,3 +48,13 @@ def student_t(confidence: float, degrees: int) -> float:
 
     x = mpmath.findroot(excess, (0, 1), solver="bisect", tol=1e-24, maxsteps=200)
     return float(mpmath.sqrt(degrees * (1 - x) / x))
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Of the mean of independent values: s / sqrt(n), s with n - 1 in its divisor; None for a single one.
+
+    The values are problems: samples of one problem are not independent. Example: [0, 1] has s = sqrt(1/2), error 1/2.
+    """
+    if len(values) < 2:
+        return None
+    return statistics.stdev(values) / math.sqrt(len(values))

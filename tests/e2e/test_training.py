@@ -130,7 +130,7 @@ def test_the_export_scores_in_vllm_what_the_run_reported(trained, embedded, tmp_
     held_out = tmp_path / "heldout.jsonl"
     lines = (embedded / "task" / "heldout.jsonl").read_text().splitlines()
     held_out.write_text("\n".join(lines[:128]) + "\n")
-    finished = run("evaluate", trained.folder / "export", held_out, "--samples", 4)
+    finished = run("evaluate", trained.folder / "export", held_out, "--temperature", 1, "--max_new_tokens", 64)
     assert finished.returncode == 0, finished.stdout
     assert "leaked" not in finished.stdout  # triton's bindings, at the end of the process
     accuracy = float(re.search(r"avg@4 ([\d.]+)%", finished.stdout).group(1)) / 100

@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import pytest
 
-from openrlhf_prefix.evaluation.intervals import bootstrap_interval, mean_interval, student_t
+from openrlhf_prefix.evaluation.intervals import bootstrap_interval, mean_interval, standard_error, student_t
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99])
@@ -61,3 +61,10 @@ def test_the_bootstrap_is_seeded_and_knows_equal_and_single_problems() -> None:
     assert bootstrap_interval([0.25] * 7) == (0.25, 0.25) and bootstrap_interval([0.3]) == (0.3, 0.3)
     with pytest.raises(ValueError, match="no problems"):
         bootstrap_interval([])
+
+
+def test_the_standard_error_of_a_mean() -> None:
+    """0, 1: s = sqrt(1/2), error 1/2. 1, 2, 3, 4: s^2 = 5/3, error sqrt(5/12). A single value has none."""
+    assert standard_error([0, 1]) == pytest.approx(0.5)
+    assert standard_error([1, 2, 3, 4]) == pytest.approx((5 / 12) ** 0.5)
+    assert standard_error([0.3]) is None

@@ -1,0 +1,8 @@
+"""The `evaluate` verb: an HF folder on files of problems, sampled by vLLM, without a trainer and without Ray.
+
+command       options, and what is done in which order
+prepare       files, prompts and settings: all that can be refused before an engine starts
+sampling      the engine's loop, and what judges and records each sample as it ends
+against       the same for a base, and what changed: gains with intervals, forgetting
+divergence    KL(base || now) on prompts, in a process of its own
+"""

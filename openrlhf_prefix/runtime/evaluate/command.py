@@ -1,0 +1,185 @@
+"""Options of `evaluate`, and its steps: prepare, sample, sum up, compare; checks come before an engine starts."""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from openrlhf_prefix import pins
+from openrlhf_prefix.arguments import Parser, parser_of
+from openrlhf_prefix.data.files import check_template
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.evaluation import results
+from openrlhf_prefix.evaluation.records import Records, write_json
+from openrlhf_prefix.evaluation.scores import score_line, scores
+from openrlhf_prefix.evaluation.templates import TEMPLATES
+from openrlhf_prefix.reward.answer import FALLBACKS
+from openrlhf_prefix.runtime.evaluate import against, divergence
+from openrlhf_prefix.runtime.evaluate.divergence import GIVEN, SAMPLED
+from openrlhf_prefix.runtime.evaluate.prepare import Prepared, prepare
+from openrlhf_prefix.runtime.evaluate.sampling import sample
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints one line: of one task avg@n and pass@k with their intervals, of several each one's metric and error."""
+    options = _parse(argv)
+    evaluate(options)
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """What --output has in results_<time>.json. Raises UserError before an engine starts."""
+    prepared = prepare(options)
+    bases = against.find(options, prepared) if options.against else None
+    request = divergence.prepare(options, bases.model) if bases and options.kl_prompts else None
+    records = Records(options.output, prepared.settings, options.resume)
+    base = against.evaluate_base(bases, options, parser()) if bases else None
+    moved = divergence.measure(request) if request else None
+    started = time.time()
+    sample(prepared, options, records)
+    correct, found = _summed_up(prepared, records, options)
+    found["config_general"]["seconds"] = round(time.time() - started, 1)
+    _write(options, "results", found)
+    datasets = _datasets(prepared, correct, options)
+    if len(prepared.tasks) == 1:
+        print(score_line(datasets[0], prepared.samples[prepared.tasks[0].name]))
+    else:
+        print(results.line(found["results"]))
+    if options.json:
+        record = {"model": options.model, "samples": options.samples, "datasets": datasets}
+        options.json.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    if bases and base:
+        record, text = against.compared(found, base, bases, options)
+        _write(options, "comparison", record | ({"kl": moved} if moved else {}))
+        print(f"\nagainst {bases.model}\n{text}")
+        if moved:
+            print(f"KL(base || now) {moved['per_token']:.4f} nats a token, responses {moved['responses']}")
+    return found
+
+
+def _write(options: argparse.Namespace, name: str, found: dict[str, Any]) -> None:
+    if options.output:
+        write_json(options.output / f"{name}_{time.strftime('%Y-%m-%dT%H-%M-%S')}.json", found)
+
+
+def _summed_up(
+    prepared: Prepared, records: Records, options: argparse.Namespace
+) -> tuple[dict[str, list[int]], dict[str, Any]]:
+    """(task -> right samples of its problems, the file of results)."""
+    tasks, correct = {}, {}
+    for task in prepared.tasks:
+        count = prepared.samples[task.name]
+        verdicts = [records.verdicts(task.name, question.id, count) for question in task.questions]
+        tasks[task.name] = results.task_result(verdicts, options.k or [count])
+        correct[task.name] = [sum(verdict.score > 0 for verdict in row) for row in verdicts]
+    versions = {package.name: package.found for package in pins.installed()}
+    return correct, {
+        "config_general": {**prepared.settings, "max_len": prepared.max_len, "versions": versions},
+        "results": results.with_means(tasks),
+        "problems": {
+            task.name: dict(zip((question.id for question in task.questions), correct[task.name], strict=True))
+            for task in prepared.tasks
+        },
+    }
+
+
+def _datasets(prepared: Prepared, correct: dict[str, list[int]], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """For --json: a record a file; where a file's tasks differ in samples, one for each of them."""
+    found = []
+    for name in options.datasets:
+        tasks = [task.name for task in prepared.tasks if task.file == name]
+        whole = len({prepared.samples[task] for task in tasks}) == 1
+        for group in [tasks] if whole else [[task] for task in tasks]:
+            count = prepared.samples[group[0]]
+            flat = [value for task in group for value in correct[task]]
+            found.append({"dataset": name if whole else group[0], **scores(flat, count, options.k or [count])})
+    return found
+
+
+def parser() -> Parser:
+    parser = parser_of("evaluate", "An HF folder on files of problems, sampled by vLLM: avg@n, pass@k, what changed.")
+    parser.add_argument("model", metavar="MODEL", help="HF folder or hub name")
+    parser.add_argument(
+        "datasets", nargs="+", metavar="DATASET", help="file of problems: ours, LUFFY's or verl's parquet, a hub name"
+    )
+    _add_sampling(parser)
+    _add_reading(parser)
+    _add_comparing(parser)
+    parser.add_argument("--output", type=Path, help="folder for results, and a line a sample as it is judged")
+    parser.add_argument("--resume", action="store_true", help="go on with what --output holds; the same settings")
+    parser.add_argument("--json", type=Path, help="file for the numbers, those of every problem among them")
+    parser.add_argument("--tensor_parallel_size", type=int, default=1, help="GPUs of an engine")
+    parser.add_argument("--gpu_memory_utilization", type=float, default=0.8, help="share of a GPU")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run the Python code that the model brings")
+    return parser
+
+
+def _add_sampling(parser: Parser) -> None:
+    parser.add_argument(
+        "--samples", type=int, help="responses to every problem; without it as papers do: 32 of AIME and AMC; else 4"
+    )
+    parser.add_argument("--k", nargs="+", type=int, help="of pass@k; at most --samples, which is the default")
+    parser.add_argument("--temperature", type=float, default=0.6, help="of the sampling")
+    parser.add_argument("--top_p", type=float, default=1.0, help="of the sampling")
+    parser.add_argument("--max_new_tokens", type=int, default=8192, help="tokens of a response")
+    parser.add_argument("--max_len", type=int, help="tokens of prompt and response; without it what the longest needs")
+    parser.add_argument("--stop_strings", nargs="*", default=[], help="as --rollout.stop_strings of the run")
+    parser.add_argument("--stop_token_ids", nargs="*", type=int, default=[], help="as --rollout.stop_token_ids")
+    parser.add_argument("--seed", type=int, default=42, help="of the sampling")
+
+
+def _add_reading(parser: Parser) -> None:
+    parser.add_argument("--max_samples", type=int, default=int(1e8), help="problems of every task, the first ones")
+    parser.add_argument(
+        "--split", default="train", help="of a folder of datasets or a hub name; or the first there is"
+    )
+    parser.add_argument("--input_key", default="prompt", help="column of the problems")
+    parser.add_argument("--label_key", default="answer", help="column of the answers")
+    parser.add_argument("--template", choices=list(TEMPLATES), help="text around a question; without it: own")
+    parser.add_argument("--no_chat_template", action="store_true", help="send the prompt as it is")
+    parser.add_argument("--input_template", help="data.input_template of the run, in place of the chat template")
+    parser.add_argument(
+        "--choices", choices=["shuffled", "as_is"], default="shuffled", help="options of multiple choice"
+    )
+    parser.add_argument("--fallback", choices=list(FALLBACKS), default="none", help="answer of a text without a box")
+
+
+def _add_comparing(parser: Parser) -> None:
+    parser.add_argument(
+        "--against", nargs="+", default=[], help="base, a model or results; then results of models between it and now"
+    )
+    parser.add_argument(
+        "--learned", nargs="+", default=[], help="tasks of the newest training: not counted as forgotten"
+    )
+    parser.add_argument("--kl_prompts", help="file of training prompts, for KL(base || now) on them")
+    parser.add_argument("--kl_problems", type=int, default=64, help="of them, the first ones")
+    parser.add_argument("--kl_tokens", type=int, default=512, help="of a response, at most")
+    parser.add_argument(
+        "--kl_responses", choices=[SAMPLED, GIVEN], default=SAMPLED, help="by the base, or the file's demonstrations"
+    )
+    parser.add_argument("--kl_demonstrations_key", default="demonstrations", help="column of the given responses")
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    options = parser().parse_args(argv)
+    if options.max_new_tokens < 1 or options.max_samples < 1 or (options.samples is not None and options.samples < 1):
+        raise UserError("--samples, --max_samples and --max_new_tokens are at least 1")
+    if not all(k >= 1 for k in options.k or ()):
+        raise UserError(f"pass@k needs k >= 1: --k is {options.k}")
+    if options.temperature < 0 or not 0 < options.top_p <= 1:
+        raise UserError("--temperature is at least 0, and --top_p lies in (0, 1]")
+    check_template(options.input_template)
+    given = {"--template": options.template, "--input_template": options.input_template}
+    given["--no_chat_template"] = options.no_chat_template or None
+    if len(named := [name for name, value in given.items() if value is not None]) > 1:
+        raise UserError(f"{' and '.join(named)} exclude each other: each says what stands around a question")
+    if (options.learned or options.kl_prompts) and not options.against:
+        raise UserError("--learned and --kl_prompts compare with a base: name it with --against")
+    if options.kl_problems < 1 or options.kl_tokens < 1:
+        raise UserError("--kl_problems and --kl_tokens are at least 1")
+    if options.resume and not options.output:
+        raise UserError("--resume goes on with a folder: name it with --output")
+    if options.json and not options.json.parent.is_dir():
+        raise UserError(f"--json {options.json}: there is no folder {options.json.parent}")
+    return options
