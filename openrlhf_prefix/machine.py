@@ -32,6 +32,7 @@ GPU_DISK, CPU_DISK = 14, 6  # GB that set-up takes at the most, caches included
 FILES, FILE_SECONDS, JOB_GB = 72, 112, 7
 PATIENCE = 90  # minutes; a longer build of flash-attn has to be asked for
 OLDEST_COMPUTE = 8.0  # bf16 and flash-attn
+ARCHITECTURES = ("80", "90", "100", "120")  # that flash-attn 2.8.3 compiles for
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _look_at_disk(machine: Machine, venv: Path) -> None:
 def _look_at_gpus(machine: Machine, gpus: list[Gpu]) -> None:
     if not gpus:
         machine.rows.append(("GPUs", "none that nvidia-smi shows"))
-        machine.notes.append("no GPU here: the environment is made for machines that have one, for sm_80 and sm_90")
+        machine.notes.append("no GPU here: the environment is made for machines that have one")
         return
     kinds = {f"{gpu.name} (sm_{gpu.compute:.1f}, {gpu.memory_mb / 1024:.0f} GiB)".replace(".", "", 1) for gpu in gpus}
     machine.rows.append(("GPUs", f"{len(gpus)} x {', '.join(sorted(kinds))}"))
@@ -207,17 +208,31 @@ def _look_at_compilers(machine: Machine) -> bool:
     return not missing
 
 
+def _architectures(machine: Machine, gpus: list[Gpu], given: str) -> list[str]:
+    """What flash-attn is compiled for: what FLASH_ATTN_CUDA_ARCHS names, or what is there."""
+    known = [name for name in given.split(";") if name in ARCHITECTURES]
+    if given and ";".join(known) != given:
+        machine.refusals.append(
+            f"FLASH_ATTN_CUDA_ARCHS is {given!r}: name some of {';'.join(ARCHITECTURES)}, flash-attn knows no others"
+        )
+    # what is compiled for sm_80 runs on all of 8.x, and so on
+    return known or [f"{major}0" for major in sorted({int(gpu.compute) for gpu in gpus})] or ["80", "90"]
+
+
 def _choose_attention(machine: Machine, gpus: list[Gpu], compilers: bool, environment: Mapping[str, str]) -> None:
     """flash-attn as a wheel or compiled, or sdpa; with the number of jobs that fits the memory."""
     wanted, wheel = environment.get("ATTENTION") or "auto", environment.get("FLASH_ATTN_WHEEL") or ""
+    memory, cores = memory_gb(), len(os.sched_getaffinity(0))
+    jobs = environment.get("MAX_JOBS") or str(max(1, min(cores, int(memory // JOB_GB))))
     if wanted not in ("auto", "flash", "sdpa"):
         machine.refusals.append(f"ATTENTION is {wanted!r}: set it to flash or sdpa, or leave it out")
     if wheel and not Path(wheel).is_file():
         machine.refusals.append(f"FLASH_ATTN_WHEEL: there is no file {wheel!r} here ({Path.cwd()})")
-    architectures = sorted({f"{gpu.compute * 10:.0f}" for gpu in gpus}) or ["80", "90"]
-    memory, cores = memory_gb(), len(os.sched_getaffinity(0))
-    jobs = int(environment.get("MAX_JOBS") or max(1, min(cores, int(memory // JOB_GB))))
-    minutes = math.ceil(FILES * FILE_SECONDS * len(architectures) / jobs / 60)
+    if not jobs.isdigit() or not int(jobs):
+        machine.refusals.append(f"MAX_JOBS is {jobs!r}: set it to a number of compilers, or leave it out")
+        jobs = "1"
+    architectures = _architectures(machine, gpus, environment.get("FLASH_ATTN_CUDA_ARCHS") or "")
+    minutes = math.ceil(FILES * FILE_SECONDS * len(architectures) / int(jobs) / 60)
     machine.rows.append(("memory", f"{memory:.0f} GiB, {cores} cores: {jobs} jobs compile flash-attn"))
     attention = "sdpa" if wanted == "sdpa" else "flash"
     if wanted == "auto" and not wheel and (minutes > PATIENCE or not compilers):
@@ -228,11 +243,12 @@ def _choose_attention(machine: Machine, gpus: list[Gpu], compilers: bool, enviro
         )
     how = "from the wheel given" if wheel else f"compiled for sm_{', sm_'.join(architectures)}, about {minutes} min"
     machine.rows.append(("attention", f"flash-attn, {how}" if attention == "flash" else "sdpa"))
+    found = sorted({gpu.compute for gpu in gpus}) or [int(name) / 10 for name in architectures]
     machine.variables |= {
         "ATTENTION": attention,
         "FLASH_ATTN_CUDA_ARCHS": ";".join(architectures),
-        "TORCH_CUDA_ARCH_LIST": ";".join(f"{name[:-1]}.{name[-1]}" for name in architectures),
-        "MAX_JOBS": str(jobs),
+        "TORCH_CUDA_ARCH_LIST": ";".join(map(str, found)),
+        "MAX_JOBS": jobs,
         "FLASH_MINUTES": str(minutes),
     }
 

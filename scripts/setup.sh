@@ -8,7 +8,8 @@
 #
 #   STACK=cpu|gpu            by hand; found: gpu where nvidia-smi shows a GPU
 #   ATTENTION=flash|sdpa     flash-attn, compiled however long it takes, or PyTorch's own attention
-#   FLASH_ATTN_WHEEL=FILE    a wheel of flash-attn from another machine; MAX_JOBS=N compiles with N jobs
+#   FLASH_ATTN_WHEEL=FILE    a wheel of flash-attn from another machine; MAX_JOBS=N compiles with N jobs, for the
+#                            GPUs found here, or FLASH_ATTN_CUDA_ARCHS="80;90"
 #   PYTHON=python3.12        Python 3.10 to 3.12
 #
 # Package sources are pip's own: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and PIP_FIND_LINKS are honoured.
@@ -81,25 +82,32 @@ fused_adam() { # the CPU form of the accelerator would leave the builder out whe
     { tail -n 20 "$VENV/fused_adam.log" >&2 && return 1; }
 }
 
+progress() { # of the build whose log this is, while set-up lives; ninja counts its files as [12/73]
+  while sleep "${PROGRESS_SECONDS:-20}" >/dev/null 2>&1 && kill -0 "$$" 2>/dev/null; do
+    echo "setup: flash-attn $(grep -o '^\[[0-9]*/[0-9]*\]' "$1" | tail -n 1) after $((SECONDS / 60)) min ($1)"
+  done
+}
+
 flash_attn() { # a wheel that stays in a cache, compiled in a folder that stays, so that a killed build goes on
-  local wheel="${FLASH_ATTN_WHEEL:-}" cache source build
+  local wheel="${FLASH_ATTN_WHEEL:-}" cache source ticker built=yes
   cache="${XDG_CACHE_HOME:-$HOME/.cache}/openrlhf_prefix/flash-attn-torch$torch-py$version-sm${FLASH_ATTN_CUDA_ARCHS//;/-}"
-  mkdir -p "$cache"
+  mkdir -p "$cache/new" # what may be half done
+  source="$cache/flash_attn-$(pin FLASH_ATTN)"
   [[ -n "$wheel" ]] || wheel="$(find "$cache" -maxdepth 1 -name '*.whl' -print -quit)"
   if [[ -z "$wheel" ]]; then
-    source="$(find "$cache" -maxdepth 1 -name 'flash_attn-*' -type d -print -quit)"
-    if [[ -z "$source" ]]; then
-      "$VENV/bin/python" -m pip download --quiet --no-deps --no-build-isolation --no-binary flash-attn -d "$cache" \
-        "flash-attn==$(pin FLASH_ATTN)" && tar -xzf "$cache"/flash_attn-*.tar.gz -C "$cache" || return 1
-      source="$(find "$cache" -maxdepth 1 -name 'flash_attn-*' -type d -print -quit)"
+    if [[ ! -d "$source" ]]; then
+      "$VENV/bin/python" -m pip download --quiet --no-deps --no-build-isolation --no-binary flash-attn -d "$cache/new" \
+        "flash-attn==$(pin FLASH_ATTN)" && tar -xzf "$cache"/new/flash_attn-*.tar.gz -C "$cache/new" &&
+        mv "$cache/new/${source##*/}" "$source" || return 1
     fi
-    (cd "$source" && FLASH_ATTENTION_FORCE_BUILD=TRUE exec "$python" setup.py bdist_wheel --dist-dir "$cache" >"$cache/build.log" 2>&1) &
-    build=$!
-    while kill -0 "$build" 2>/dev/null; do # ninja counts its files as [12/73]
-      sleep 20
-      echo "setup: flash-attn $(grep -o '^\[[0-9]*/[0-9]*\]' "$cache/build.log" | tail -n 1) after $((SECONDS / 60)) min ($cache/build.log)"
-    done
-    wait "$build" || { tail -n 20 "$cache/build.log" >&2 && return 1; }
+    progress "$cache/build.log" &
+    ticker=$!
+    # in the foreground, where a Ctrl-C reaches it; one thread a compiler, or each takes memory for every architecture
+    (cd "$source" && FLASH_ATTENTION_FORCE_BUILD=TRUE NVCC_THREADS=1 \
+      exec "$python" setup.py bdist_wheel --dist-dir "$cache/new" >"$cache/build.log" 2>&1) || built=no
+    kill "$ticker" 2>/dev/null || true
+    [[ "$built" == yes ]] || { tail -n 20 "$cache/build.log" >&2 && return 1; }
+    mv "$cache"/new/*.whl "$cache"
     wheel="$(find "$cache" -maxdepth 1 -name '*.whl' -print -quit)"
   fi
   "$VENV/bin/uv" pip install --quiet --no-deps "$wheel"
@@ -119,13 +127,13 @@ else
   step packages "packages, about 8 GB and a minute or more" packages ||
     fail "the GPU packages could not be installed; the lines above say why"
   python="$(cd "$VENV" && pwd)/bin/python"
-  torch="$("$python" -c 'import torch; print(torch.version.cuda and torch.__version__)')"
+  torch="$("$python" -W ignore -c 'import torch; print(torch.version.cuda and torch.__version__)')"
   [[ "$torch" != None ]] || fail "the torch in $VENV is a CPU build: a package source of yours (PIP_FIND_LINKS, \
 PIP_EXTRA_INDEX_URL) offers one; take it away, remove $VENV and run setup again"
   CUDA_HOME="$("$python" openrlhf_prefix/machine.py --cuda)" || exit 2
   PATH="${python%/*}:$CUDA_HOME/bin:$PATH"
   export CUDA_HOME PATH MAX_JOBS FLASH_ATTN_CUDA_ARCHS TORCH_CUDA_ARCH_LIST
-  step fused_adam "DeepSpeed's FusedAdam for sm_${TORCH_CUDA_ARCH_LIST//;/, sm_}, about a minute" fused_adam ||
+  step fused_adam "DeepSpeed's FusedAdam for compute capability ${TORCH_CUDA_ARCH_LIST//;/, }, about a minute" fused_adam ||
     fail "DeepSpeed's FusedAdam did not compile; the lines above say why"
   if [[ "$ATTENTION" == flash ]] && ! step flash_attn "flash-attn: a wheel, or compiled in about $FLASH_MINUTES min" flash_attn; then
     [[ "$asked" != flash ]] || fail "flash-attn could not be installed; the lines above say why"

@@ -86,8 +86,16 @@ def test_flash_attn_is_compiled_for_what_is_there_and_no_more(place: Path) -> No
     }
     tool(place, "nvidia-smi", "NVIDIA A100, 8.0, 81920, 580.1\nNVIDIA RTX PRO 6000, 12.0, 97887, 580.1")
     variables = machine.examine({}).variables
-    assert (variables["FLASH_ATTN_CUDA_ARCHS"], variables["FLASH_MINUTES"]) == ("120;80", "6")
-    assert variables["TORCH_CUDA_ARCH_LIST"] == "12.0;8.0"
+    assert (variables["FLASH_ATTN_CUDA_ARCHS"], variables["FLASH_MINUTES"]) == ("80;120", "6")
+    assert variables["TORCH_CUDA_ARCH_LIST"] == "8.0;12.0"
+
+
+@pytest.mark.parametrize(("compute", "compiled"), [("8.6", "80"), ("8.9", "80"), ("10.3", "100"), ("12.1", "120")])
+def test_a_card_of_a_family_gets_the_kernels_of_its_family(place: Path, compute: str, compiled: str) -> None:
+    """flash-attn knows 80, 90, 100 and 120, and compiles nothing for a name that it does not know."""
+    gpus(place, compute=compute)
+    variables = machine.examine({}).variables
+    assert (variables["FLASH_ATTN_CUDA_ARCHS"], variables["TORCH_CUDA_ARCH_LIST"]) == (compiled, compute)
 
 
 def test_the_jobs_fit_the_containers_memory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +141,8 @@ def test_sdpa_can_be_asked_for(place: Path) -> None:
         ({"STACK": "tpu"}, "STACK is 'tpu'"),
         ({"ATTENTION": "fast", "STACK": "gpu"}, "ATTENTION is 'fast'"),
         ({"FLASH_ATTN_WHEEL": "no.whl", "STACK": "gpu"}, "there is no file 'no.whl'"),
+        ({"MAX_JOBS": "all", "STACK": "gpu"}, "MAX_JOBS is 'all'"),
+        ({"FLASH_ATTN_CUDA_ARCHS": "80;sm_90", "STACK": "gpu"}, "is '80;sm_90': name some of 80;90;100;120"),
     ],
 )
 def test_variables_that_mean_nothing_are_refused(place: Path, environment: dict, sentence: str) -> None:
