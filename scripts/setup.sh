@@ -28,6 +28,7 @@ command -v "$PYTHON" >/dev/null 2>&1 || fail "no '$PYTHON' on the PATH: install 
 asked="${ATTENTION:-}"
 told="$(mktemp)"
 trap 'rm -f "$told"' EXIT
+trap 'exit 130' INT # a compiler that ends in good order is no reason to go on
 decided="$("$PYTHON" openrlhf_prefix/machine.py --shell 2>"$told")" || {
   cat "$told" >&2
   exit 2
@@ -84,7 +85,7 @@ fused_adam() { # the CPU form of the accelerator would leave the builder out whe
 
 progress() { # of the build whose log this is, while set-up lives; ninja counts its files as [12/73]
   while sleep "${PROGRESS_SECONDS:-20}" >/dev/null 2>&1 && kill -0 "$$" 2>/dev/null; do
-    echo "setup: flash-attn $(grep -o '^\[[0-9]*/[0-9]*\]' "$1" | tail -n 1) after $((SECONDS / 60)) min ($1)"
+    echo "setup: flash-attn $(grep -o '^\[[0-9]*/[0-9]*\]' "$1" | tail -n 1 | grep . || echo begun) after $((SECONDS / 60)) min ($1)"
   done
 }
 

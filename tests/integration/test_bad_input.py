@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("openrlhf")
 
+import torch  # noqa: E402
+
 from openrlhf_prefix import cli  # noqa: E402
 from openrlhf_prefix.data.tiny_model import WarmUp, make_model  # noqa: E402
 
@@ -235,6 +237,13 @@ def test_a_dry_run_refuses_what_train_refuses_with_the_same_words(
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]
     said = refuse(capsys, base, *words)
     assert refuse(capsys, base, *words, "--dry_run") == said and expected in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_dry_run_refuses_gpus_that_are_not_here_with_the_same_words(capsys, base, monkeypatch):
+    monkeypatch.setenv("OPENRLHF_PREFIX_PLATFORM", "cuda")
+    said = refuse(capsys, base)
+    assert refuse(capsys, base, "--dry_run") == said and "nvidia-smi shows none" in said
 
 
 def with_template(model, folder, template):

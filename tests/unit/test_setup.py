@@ -162,14 +162,16 @@ def test_all_packages_are_resolved_at_once(place: Path) -> None:
     assert len(done(place, "uv")) == 2
 
 
-def test_a_ctrl_c_ends_the_compilers_too(place: Path) -> None:
-    (place / "build").write_text(f"echo $$ >{place}/pid; exec sleep 600\n")
+@pytest.mark.parametrize("build", ["exec sleep 600", "trap 'kill %1; exit 1' INT; sleep 600 & wait"])
+def test_a_ctrl_c_ends_set_up_and_its_compilers(place: Path, build: str) -> None:
+    """Those, too, that end in good order: it was no failed build, after which attention would be sdpa."""
+    (place / "build").write_text(f"echo $$ >{place}/pid; {build}\n")
     words, variables = command(place)
     silent = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
     running = subprocess.Popen(words, env=variables, start_new_session=True, **silent)
     while not (place / "pid").exists() or not (place / "pid").read_text():
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGINT)
-    assert running.wait(timeout=20) != 0
+    assert running.wait(timeout=20) == 130 and not (place / "venv/.stack").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(int((place / "pid").read_text()), 0)

@@ -7,6 +7,7 @@ compiler or of the allocator on one rank. Here it is a line with the address and
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 import psutil
@@ -29,10 +30,13 @@ def parts_of(args: SimpleNamespace) -> list[str]:
     return [*parts, "flash_attn"] if args.ds.attn_implementation == "flash_attention_2" else parts
 
 
-def ask(parts: list[str]) -> Found:
-    """Runs in the probe of a node. Ray shows that no GPU; those that Ray was started with are in its parent's view."""
+def ask(parts: list[str], given: Mapping[str, str] | None = None) -> Found:
+    """Looks at the GPUs that a process with the environment `given` sees.
+
+    The probe of a node, which Ray shows none, leaves it out: those that Ray was started with are in its parent's view.
+    """
     environment = {name: value for name, value in os.environ.items() if name != VISIBLE}
-    given = psutil.Process().parent().environ()
+    given = psutil.Process().parent().environ() if given is None else given
     environment |= {VISIBLE: given[VISIBLE]} if VISIBLE in given else {}
     command = [sys.executable, "-W", "ignore", "-m", "openrlhf_prefix.runtime.driver.gpu_probe", *parts]
     try:

@@ -79,10 +79,10 @@ def check(resolved: Resolved) -> tuple[Choice, tuple[list[Problem], list[Problem
     return choice, problems, facts
 
 
-# What it leaves to the run, as --dry_run says.
+# What it leaves to the run, as --dry_run says; this_machine.py looks at the GPUs here.
 UNCHECKED = (
-    "not checked, as it takes the cluster: GPUs, their memory (openrlhf-prefix plan) and kernels, the other nodes, "
-    "reward models and servers, whether the weights load"
+    "not checked, as it takes the cluster: GPUs that are not seen here, their memory (openrlhf-prefix plan) and "
+    "kernels, the other nodes, reward models and servers, whether the weights load"
 )
 
 

@@ -20,13 +20,15 @@ def main(argv: Sequence[str]) -> None:
         secrets.off_the_command_line(resolved.args)
     for note in resolved.notes:
         print(f"# {note}", flush=True)
-    from openrlhf_prefix.runtime.driver import launch
+    from openrlhf_prefix.runtime.driver import launch, this_machine
 
     if not resolved.dry_run:
         launch.train(resolved)
         return
     secrets.of_servers(resolved.args)
     launch.check(resolved)
+    for line in this_machine.look(resolved.args):
+        print(line, flush=True)
     folder = RunFolder(resolved.args.run.dir)
     folder.claim(resume=resolved.args.ckpt.load_enable)
     text = config.dump(resolved.flat)

@@ -13,8 +13,9 @@ pytest.importorskip("deepspeed")
 
 import torch
 
-from openrlhf_prefix import machine
-from openrlhf_prefix.runtime.driver import gpu_probe, gpus, nodes
+from openrlhf_prefix import machine, pins
+from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.runtime.driver import gpu_probe, gpus, nodes, this_machine
 from openrlhf_prefix.runtime.driver.gpu_probe import Device, Found
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.settings.config import nested
@@ -191,3 +192,74 @@ def test_every_node_with_gpus_is_asked_on_cuda_alone(monkeypatch: pytest.MonkeyP
     assert wrong == ["10.0.0.3: PyTorch sees no GPU, and Ray counts 8: the driver is old"]
     monkeypatch.setenv(adapter.VARIABLE, "cpu")
     assert nodes._look_at_gpus(SimpleNamespace(), there, probes) == ([], [])
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """This machine, for a dry run: 8 healthy GPUs and the whole GPU stack, to be changed by a test."""
+    it = SimpleNamespace(found=HEALTHY, installed={"vllm", "flash-attn"}, asked=[])
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(it.found.devices))
+    monkeypatch.setattr(pins, "missing", lambda *names: [name for name in names if name not in it.installed])
+    monkeypatch.setattr(gpus, "ask", lambda parts, given: it.asked.append(parts) or it.found)
+    for name in (adapter.VARIABLE, "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    return it
+
+
+def recipe(name: str = "qwen2.5_math_7b/prefix_rft.yaml", *more: str) -> SimpleNamespace:
+    from openrlhf_prefix.settings.resolve import resolve
+
+    return resolve(["--config", str(CONFIGS / name), *more], files=False).args
+
+
+def test_a_dry_run_shows_the_gpus_of_its_machine(here: SimpleNamespace) -> None:
+    told = "this machine: 8 x NVIDIA H100, 80 GiB, 79 free, P2P, driver 580.95.05"
+    assert this_machine.look(recipe()) == [told] and here.asked == [["FusedAdamBuilder", "flash_attn"]]
+    shown, warning = this_machine.look(recipe("qwen2.5_32b/split.yaml"))
+    assert shown == told and "the placement asks for 48 GPUs, this machine has 8: the others" in warning
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"broken": {"FusedAdamBuilder": "no nvcc"}}, "this machine: FusedAdam does not load (no nvcc)"),
+        ({"devices": [replace(H100, free=20.0)] * 8}, "GPU 0 has 20 of 80 GiB free"),
+    ],
+)
+def test_a_dry_run_refuses_gpus_that_train_would_refuse(here: SimpleNamespace, changed: dict, said: str) -> None:
+    here.found = replace(HEALTHY, **changed)
+    with pytest.raises(UserError, match="^this machine cannot run it\n") as refused:
+        this_machine.look(recipe())
+    assert said in str(refused.value)
+
+
+def test_a_dry_run_refuses_what_is_not_installed_and_changes_no_flag(here: SimpleNamespace) -> None:
+    here.installed = {"vllm"}
+    with pytest.raises(UserError, match="packs rows into one sequence, which needs flash-attn"):
+        this_machine.look(recipe())
+    args = recipe(
+        "qwen2.5_math_7b/prefix_rft.yaml", "--train.dynamic_batch_enable", "false", "--ds.packing_samples", "false"
+    )
+    assert this_machine.look(args) and here.asked == [["FusedAdamBuilder"]]
+    assert args.ds.attn_implementation == "flash_attention_2"
+
+
+def test_a_dry_run_on_a_login_node_warns_and_by_hand_refuses(here: SimpleNamespace, monkeypatch) -> None:
+    here.found = replace(HEALTHY, devices=[])
+    monkeypatch.setattr(machine, "find_gpus", lambda: [machine.Gpu("H100", 9.0, 81920, "550.54.15")])
+    monkeypatch.setattr(machine, "driver_cuda", lambda: None)
+    (warning,) = this_machine.look(recipe())
+    assert warning.startswith("warning: `train` would not start on this machine") and "550.54.15" in warning
+    monkeypatch.setenv(adapter.VARIABLE, "cuda")
+    with pytest.raises(UserError, match="sees no GPU here: the NVIDIA driver is 550.54.15"):
+        this_machine.look(recipe())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [(adapter.VARIABLE, "cpu"), ("RAY_ADDRESS", "10.0.0.1:6379"), (None, None)]
+)
+def test_a_dry_run_for_other_machines_looks_at_none(here: SimpleNamespace, monkeypatch, variable, value) -> None:
+    """On the CPU by hand, for a cluster, with a PyTorch for CPUs."""
+    monkeypatch.setenv(variable, value) if variable else monkeypatch.setattr(torch.version, "cuda", None)
+    assert this_machine.look(recipe()) == [] and not here.asked
