@@ -21,13 +21,15 @@ from openrlhf_prefix.runtime.driver.gpu_probe import Found, read
 BUILD_SECONDS = 300.0  # until DeepSpeed's operators are compiled, where set-up has not done so
 OWN_GIB = 2.0  # what the look itself and the driver hold of a GPU
 SHARED_GIB = 1.0  # NCCL, vLLM and Ray share memory between the processes of a node; Docker gives 64 MiB
+KERNELS = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}  # modules of attention
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def parts_of(args: SimpleNamespace) -> list[str]:
     """What the run loads that is compiled for GPUs: see gpu_probe.py."""
     parts = ["CPUAdamBuilder" if args.ds.adam_offload else "FusedAdamBuilder"] if args.actor.optim == "adam" else []
-    return [*parts, "flash_attn"] if args.ds.attn_implementation == "flash_attention_2" else parts
+    kernel = KERNELS.get(args.ds.attn_implementation)
+    return [*parts, kernel] if kernel else parts
 
 
 def ask(parts: list[str], given: Mapping[str, str] | None = None) -> Found:

@@ -21,6 +21,11 @@ TABLE: list[Rule] = [
         "the host; leave ds.enable_sleep out, or use adam",
     ),
     (
+        lambda a: a.ds.attn_implementation == "flash_attention_4",
+        "ds.attn_implementation flash_attention_4: flash-attn-4 is a beta, whose gradients nobody has compared here "
+        "(docs/00-install.md); use flash_attention_2, or sdpa",
+    ),
+    (
         lambda a: a.ds.param_dtype != "bf16",
         "ds.param_dtype is {a.ds.param_dtype}: OpenRLHF starts the engines in bf16, which cannot hold its weights; "
         "leave it at bf16",

@@ -92,6 +92,7 @@ def test_what_a_run_takes_is_its_plan() -> None:
         ("adam", False, "flash_attention_2", ["FusedAdamBuilder", "flash_attn"]),
         ("adam", True, "sdpa", ["CPUAdamBuilder"]),
         ("muon", False, "sdpa", []),
+        ("muon", False, "flash_attention_3", ["flash_attn_interface"]),
     ],
 )
 def test_what_the_run_will_load_is_loaded(optim: str, offload: bool, attention: str, expected: list[str]) -> None:

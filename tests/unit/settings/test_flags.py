@@ -32,6 +32,7 @@ UPSTREAM = {
     "ds.ring_attn_size": 1,
     "ds.tensor_parallel_size": 1,
     "ds.zero_stage": 3,
+    "ds.attn_implementation": "flash_attention_2",
     "ds.param_dtype": "bf16",
     "ds.grad_accum_dtype": "",
     "eval.n_samples_per_prompt": 4,
@@ -523,3 +524,8 @@ def test_muon_does_not_sleep_at_zero_3() -> None:
     assert "puts no state but FusedAdam's on the host" in refusal(**sleeping)
     for change in ({"ds__zero_stage": 2}, {"actor__optim": "adam"}, {"ds__enable_sleep": False}):
         checks.check_flags(resolved(**sleeping | change))
+
+
+def test_an_attention_that_nobody_has_checked_is_refused() -> None:
+    assert "flash-attn-4 is a beta" in refusal(ds__attn_implementation="flash_attention_4")
+    checks.check_flags(resolved(ds__attn_implementation="flash_attention_3"))
