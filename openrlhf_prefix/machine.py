@@ -115,13 +115,23 @@ def nvcc_release(home: Path) -> str | None:
     return found[1] if found else None
 
 
-def memory_gb(limits: tuple[str, ...] = ("memory.max", "memory/memory.limit_in_bytes")) -> float:
-    """Memory of this machine, or of the container that it is seen from."""
+def memory_gb(membership: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> float:
+    """Memory of this machine, or of the container or the Slurm job that this process is in.
+
+    Example: a process of the group "0::/slurm/job_7/task_0" has the least memory.max of these folders and the root.
+    """
     found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in limits:
-        path = Path(os.environ.get("CGROUP_ROOT", "/sys/fs/cgroup")) / name
-        text = path.read_text(encoding="ascii").strip() if path.exists() else "max"
-        found = min(found, int(text)) if text.isdigit() else found
+    groups = Path(membership).read_text(encoding="utf-8") if Path(membership).exists() else ""
+    for line in groups.splitlines():
+        _, controllers, group = line.split(":", 2)
+        old = "memory" in controllers.split(",")
+        if controllers and not old:  # of another resource: version 1 has a tree for each
+            continue
+        own = Path(group.lstrip("/"))
+        for above in (own, *own.parents):
+            path = Path(root, "memory", above, "memory.limit_in_bytes") if old else Path(root, above, "memory.max")
+            text = path.read_text(encoding="ascii").strip() if path.exists() else "max"
+            found = min(found, int(text)) if text.isdigit() else found
     return found / 2**30
 
 

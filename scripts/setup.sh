@@ -12,7 +12,7 @@
 #                            GPUs found here, or FLASH_ATTN_CUDA_ARCHS="80;90"
 #   PYTHON=python3.12        Python 3.10 to 3.12
 #
-# Package sources are pip's own: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and PIP_FIND_LINKS are honoured.
+# Package sources are pip's own: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS and PIP_NO_INDEX are honoured.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -65,6 +65,7 @@ links="${PIP_FIND_LINKS:-$(pip_setting find-links)}"
 [[ -z "$index" ]] || export UV_DEFAULT_INDEX="$index"
 [[ -z "$extra" ]] || export UV_INDEX="$extra" UV_INDEX_STRATEGY=unsafe-best-match
 [[ -z "$links" ]] || export UV_FIND_LINKS="${links// /,}"
+[[ -z "${PIP_NO_INDEX:-}" ]] || export UV_OFFLINE=1
 export VIRTUAL_ENV="$VENV" UV_LINK_MODE="${UV_LINK_MODE:-copy}"
 version="$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 

@@ -107,15 +107,24 @@ def test_the_jobs_fit_the_containers_memory(place: Path, monkeypatch: pytest.Mon
     assert machine.examine({"MAX_JOBS": "2"}).variables["MAX_JOBS"] == "2"
 
 
-@pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
-def test_the_containers_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv("CGROUP_ROOT", str(tmp_path))
-    whole = machine.memory_gb()
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text(f"{2**29}\n")
-    assert machine.memory_gb() == 0.5 < whole
-    (tmp_path / name).write_text("max\n")
-    assert machine.memory_gb() == whole
+@pytest.mark.parametrize(
+    ("group", "file"),
+    [
+        ("0::/", "memory.max"),  # a container sees its own group as the root
+        ("0::/slurm/job_7/task_0", "slurm/job_7/memory.max"),
+        ("5:cpu:/x\n4:memory:/docker/7", "memory/docker/7/memory.limit_in_bytes"),
+        ("4:hugetlb,memory:/docker/7", "memory/memory.limit_in_bytes"),
+    ],
+)
+def test_the_limit_of_a_container_or_a_slurm_job_is_read(tmp_path: Path, group: str, file: str) -> None:
+    (tmp_path / "cgroup").write_text(f"{group}\n")
+    where = {"membership": str(tmp_path / "cgroup"), "root": str(tmp_path)}
+    whole = machine.memory_gb(**where)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(f"{2**29}\n")
+    assert machine.memory_gb(**where) == 0.5 < whole
+    (tmp_path / file).write_text("max\n")
+    assert machine.memory_gb(**where) == whole == machine.memory_gb(membership=str(tmp_path / "none"))
 
 
 def test_where_compiling_takes_too_long_attention_is_sdpa_and_says_so(place: Path, monkeypatch) -> None:
