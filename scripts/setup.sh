@@ -78,7 +78,16 @@ packages() { # all of the lock in one resolution, then this package
     "$VENV/bin/uv" pip install --quiet --no-deps --no-build-isolation-package openrlhf_prefix --editable .
 }
 
+unlock() { # what a killed compiler left: PyTorch's next one would wait for it without end
+  local lock
+  find "${TORCH_EXTENSIONS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/torch_extensions}" -path '*/fused_adam/lock' 2>/dev/null |
+    while read -r lock; do
+      [[ -n "$(find /proc/[0-9]*/fd -lname "$lock" 2>/dev/null)" ]] || rm "$lock"
+    done
+}
+
 fused_adam() { # the CPU form of the accelerator would leave the builder out where no GPU is seen
+  unlock
   DS_ACCELERATOR=cuda "$VENV/bin/python" -W ignore -c \
     'from deepspeed.ops.op_builder import FusedAdamBuilder; FusedAdamBuilder().load(verbose=False)' >"$VENV/fused_adam.log" 2>&1 ||
     { tail -n 20 "$VENV/fused_adam.log" >&2 && return 1; }

@@ -148,6 +148,17 @@ def test_a_fused_adam_that_does_not_compile_ends_set_up_with_its_last_lines(plac
     assert "FusedAdam did not compile" in refused.stderr and not (place / "venv/.stack").exists()
 
 
+def test_a_killed_compiler_is_not_waited_for(place: Path) -> None:
+    """The lock that one who compiles has open stays."""
+    locks = [place / version / "fused_adam/lock" for version in ("py311_cu130", "py312_cu130")]
+    for lock in locks:
+        lock.parent.mkdir(parents=True)
+        lock.touch()
+    with locks[1].open():
+        assert ready(setup(place, ATTENTION="sdpa", TORCH_EXTENSIONS_DIR=str(place)))
+    assert [lock.exists() for lock in locks] == [False, True]
+
+
 def test_a_torch_for_cpus_is_refused_before_anything_is_compiled(place: Path) -> None:
     """A package source of the user's own had one; what was said then was flash-attn's complaint about nvcc."""
     (place / "torch").write_text("None\n")
