@@ -31,7 +31,7 @@ setup(
     ],
     keywords="reinforcement learning, supervised fine-tuning, language models, RLVR, OpenRLHF",
     packages=find_packages(include=["openrlhf_prefix", "openrlhf_prefix.*"]),
-    package_data={"openrlhf_prefix": ["py.typed"]},
+    package_data={"openrlhf_prefix": ["py.typed", "report/assets/*", "report/assets/uplot/*"]},
     python_requires=">=3.10,<3.13",
     install_requires=pins["CORE"],
     extras_require={"cpu": pins["CPU"], "gpu": pins["GPU"], "test": pins["TEST"]},

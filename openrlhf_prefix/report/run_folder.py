@@ -6,6 +6,8 @@
     evaluations.jsonl         right samples of every held-out problem
     reward_failures.jsonl     rewards that failed: problem, slot, reason, traceback
     rollouts.jsonl  prompt, prefix, continuation, reward, advantages of some groups of every step
+    about.json      steps in all, problems, hardware, versions
+    report.html     curves and samples, made anew while the run goes on
     summary.json    base against trained, and where the export is
     checkpoints/    resumable (DeepSpeed)      export/  HF format      tensorboard/
     before_1/       records and export of a start that left no checkpoint to go on from
@@ -22,7 +24,7 @@ from typing import Any
 from openrlhf_prefix.errors import UserError
 
 ROWS = ("metrics", "evaluations", "rollouts", "reward_failures")
-RECORDS = (*(f"{name}.jsonl" for name in ROWS), "summary.json", "export", "tensorboard")
+RECORDS = (*(f"{name}.jsonl" for name in ROWS), "summary.json", "about.json", "report.html", "export", "tensorboard")
 BEFORE_A_RUN = ("config.yaml", "model", ".model.new")  # the last two: model_folder.py
 
 
@@ -102,6 +104,9 @@ class RunFolder:
                 rest.unlink(missing_ok=True)  # of a rewind that was killed
                 self.append(f".{name}.kept", kept)
                 os.replace(rest, path)
+
+    def write_about(self, about: Mapping[str, Any]) -> None:
+        (self.path / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         (self.path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,204 @@
+"""The curves of the report: which metrics share a picture, what to read off it, and how long runs are thinned.
+
+Of a long run each curve keeps the first, the smallest and the largest value of every stretch of steps, and the last of
+all: a spike is seen however many steps share a pixel. The curves of one picture keep the same steps, so that they can
+be stacked.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from openrlhf_prefix.report.reading import Row, Run
+
+STRETCHES = 240  # a picture is a few hundred pixels wide; runs of up to three times as many steps are shown whole
+DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One picture."""
+
+    title: str
+    note: str  # what it shows, and what is healthy
+    curves: dict[str, str]  # metric -> its name in the picture
+    kind: str = "lines"  # "stack": areas upon each other; "band": the first two curves are its edges
+    unit: str = ""  # "%": shares, shown as percentages
+    group: str = "Learning"
+
+
+STOPPED = ("verifier/timeout", "verifier/crash", "verifier/memory")
+PHASES = {
+    "timing/generation": "generation",
+    "timing/make_experience": "log-probs",
+    "timing/ppo_train": "training",
+    "timing/broadcast": "weight sync",
+}
+BUCKETS = ("0_0.25", "0.25_0.5", "0.5_0.75", "0.75_1")
+
+CHARTS = (
+    Chart(
+        "Reward",
+        "Mean of the rows. Plain rows are what the policy can do alone; prefixed ones start from a demonstration.",
+        {"reward/plain": "plain", "reward/prefixed": "prefixed", "reward": "all rows"},
+    ),
+    Chart(
+        "Prefix window",
+        "Share of the demonstration that a prefixed row is given: the window it is drawn from, and the mean drawn.",
+        {"prefix/high": "upper end", "prefix/low": "lower end", "prefix/ratio": "mean ratio"},
+        "band",
+    ),
+    Chart(
+        "Reward by prefix length",
+        "Of prefixed rows, by the share they were given. It rises with the share until the policy needs none.",
+        {f"prefix/reward_{bucket}": bucket.replace("_", " to ") for bucket in BUCKETS},
+    ),
+    Chart(
+        "Prefix tokens that train",
+        "Share of the prefix tokens that was kept, the most uncertain; and of prefixes that are right by themselves.",
+        {"prefix/kept": "kept", "prefix/solves_alone": "solve it alone"},
+        unit="%",
+    ),
+    Chart(
+        "Entropy",
+        "Nats a token. Falls slowly; near 0 while the reward is low, the rows of a group are all alike.",
+        {"rollout/entropy": "sampled", "entropy_loss": "sampled, in the step", "prefix/entropy": "prefix"},
+        group="Policy",
+    ),
+    Chart(
+        "Gradient norm",
+        "Before clipping. Of one size; spikes above ten times its usual are rare.",
+        {"actor_grad_norm": "gradient", "prefix/gradient": "of prefix tokens alone"},
+        group="Policy",
+    ),
+    Chart(
+        "Losses",
+        "The policy's says little by itself; those on demonstrations fall.",
+        {"policy_loss": "policy", "imitation_loss": "imitation", "sft/validation_loss": "held-out demonstrations"},
+        group="Policy",
+    ),
+    Chart(
+        "Step size",
+        "How far an update moved the policy: clipped tokens, and the change of log-probs in nats. Near 0.",
+        {"ppo_clip_ratio": "clipped", "prefix/clip": "clipped prefix", "ppo_kl": "change", "kl": "KL to reference"},
+        group="Policy",
+    ),
+    Chart(
+        "Engine against trainer",
+        "Distance of the engine's log-probs from the trainer's, in nats. Below 0.02 in bf16; 0.1 is a fault.",
+        {"rollout/log_prob_difference": "mean distance", "vllm_kl": "KL", "is_filter_ratio": "corrected tokens"},
+        group="Policy",
+    ),
+    Chart("Learning rate", "After the step.", {"actor_lr": "learning rate"}, group="Policy"),
+    Chart(
+        "Length",
+        "Tokens a row: those that the policy wrote, and those it was given. No jump to the budget.",
+        {"rollout/response_length_mean": "written", "prefix/length": "prefix"},
+        group="Rows",
+    ),
+    Chart(
+        "Truncated",
+        "Rows that end at their budget, mostly without an answer. Below 10 %.",
+        {"rollout/truncated_rate": "training", "eval_truncated_rate": "held-out"},
+        unit="%",
+        group="Rows",
+    ),
+    Chart(
+        "Rows without a gradient",
+        "They equal those that they are compared with and teach nothing: too easy, or too hard. Below half.",
+        {"share/no_gradient": "not trained", "rollout/equal_groups": "no advantage"},
+        unit="%",
+        group="Rows",
+    ),
+    Chart(
+        "What the verifier said",
+        "Rows of a step by its verdict.",
+        {
+            "verifier/equal": "right",
+            "verifier/different": "wrong",
+            "verifier/no_answer": "no answer",
+            "verifier/unparseable": "unreadable",
+            "stopped": "stopped",
+            "reward/failed": "reward failed",
+        },
+        "stack",
+        group="Rows",
+    ),
+    Chart("Speed", "Sampled tokens a second of the whole step.", {"speed": "tokens/s"}, group="Machine"),
+    Chart("Seconds of a step", "By phase, one upon the other.", PHASES, "stack", group="Machine"),
+    Chart(
+        "Beside the steps",
+        "Seconds of an evaluation and of a save.",
+        {"timing/evaluation": "evaluation", "timing/checkpoint": "checkpoint"},
+        group="Machine",
+    ),
+    Chart(
+        "Memory",
+        "GiB at the most so far: tensors on the GPU of the first learner, or its process where there is no GPU.",
+        {"memory/learner": "learner"},
+        group="Machine",
+    ),
+)
+SHOWN = {name for chart in CHARTS for name in chart.curves} | {*STOPPED, "step", "rollout/reward_mean", "score"}
+
+
+def derived(row: Row) -> Row:
+    """A row with what follows from its metrics."""
+    more: Row = {}
+    if not row.get("prefix/rows"):  # a window that no row was drawn from
+        row = {name: value for name, value in row.items() if name not in ("prefix/low", "prefix/high")}
+    if "train/rows_skipped" in row and row.get("rollout/num_samples"):
+        more["share/no_gradient"] = row["train/rows_skipped"] / row["rollout/num_samples"]
+    if row.get("timing/step_total") and "rollout/tokens_generated" in row:
+        more["speed"] = row["rollout/tokens_generated"] / row["timing/step_total"]
+    if any(name in row for name in STOPPED):
+        more["stopped"] = sum(row.get(name, 0.0) for name in STOPPED)
+    return {**row, **more}
+
+
+def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Every picture that has a point in some run, with the runs' points; the metrics of no picture have one each."""
+    rows = [[derived(row) for row in (*run.steps, *run.beside)] for run in runs]
+    others = sorted({name for of_run in rows for row in of_run for name in row} - SHOWN - {"speed"})
+    more = [Chart(name, "", {name: name}, group="Everything else") for name in others if not name.startswith("eval_")]
+    found = []
+    for chart in (*CHARTS, *more):
+        points = [thinned(of_run, list(chart.curves)) for of_run in rows]
+        if any(one["steps"] for one in points):
+            found.append({**asdict(chart), "runs": points})
+    return found
+
+
+def thinned(rows: Iterable[Mapping[str, Any]], curves: Sequence[str], stretches: int = STRETCHES) -> dict[str, Any]:
+    """The points of these curves, at the same steps.
+
+    Returns:
+        {"steps": [...], "values": {curve: [value or None, ...]}, "of": steps before thinning}; without the curves that
+        have no value.
+    """
+    merged: dict[int, dict[str, float]] = {}
+    for row in rows:
+        known = {name: row[name] for name in curves if row.get(name) is not None}
+        if known:
+            merged.setdefault(row["step"], {}).update(known)
+    steps = sorted(merged)
+    kept = sorted(_kept(steps, merged, curves, stretches)) if len(steps) > 3 * stretches else steps
+    values = {name: [_rounded(merged[step].get(name)) for step in kept] for name in curves}
+    values = {name: of_curve for name, of_curve in values.items() if any(value is not None for value in of_curve)}
+    return {"steps": kept, "values": values, "of": len(steps)}
+
+
+def _kept(steps: list[int], merged: dict[int, dict[str, float]], curves: Sequence[str], stretches: int) -> set[int]:
+    kept = {steps[-1]}
+    for number in range(stretches):
+        part = steps[number * len(steps) // stretches : (number + 1) * len(steps) // stretches]
+        kept.add(part[0])
+        for name in curves:
+            known = [(merged[step][name], step) for step in part if name in merged[step]]
+            if known:
+                kept |= {min(known)[1], max(known)[1]}
+    return kept
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{DIGITS}g}")
