@@ -194,6 +194,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--run.dir", help="run folder")
     add("--run.rollout_groups", type=int, default=4, help="groups a step that rollouts.jsonl keeps; -1 keeps all")
+    add("--run.report_seconds", type=float, default=60.0, help="from one report.html to the next; 0 makes none")
     add("--run.wait_seconds", type=float, default=120.0, help="deadline of nodes and GPUs before a model loads")
     add("--run.phase_seconds", type=float, default=3600.0, help="deadline of an answer of a rank or an engine")
     add("--run.verbose", action="store_true", default=False, help="show what the Ray workers print")

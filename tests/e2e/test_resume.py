@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_run(killed, trained):
 
     def lines(folder: Path, name: str) -> list[dict]:
         rows = [row for row in RunFolder(folder).read(name) if row["step"] <= 3]
-        timed = ("timing/", "checkpoint/", "sync/check_seconds")
+        timed = ("timing/", "memory/", "checkpoint/", "sync/check_seconds")
         timeless = [{k: v for k, v in row.items() if not k.startswith(timed)} for row in rows]
         return [row for row in timeless if set(row) != {"step"}]  # a save has a line of its own
 
@@ -96,7 +96,7 @@ def test_with_its_newest_checkpoint_damaged_it_goes_on_from_the_one_before_to_th
     assert "resumed after step 2" in resumed.output
     assert [row["step"] for row in resumed.metrics()] == [1, 2, 3, 4, 5, 6, 7, 8]
     for after, uninterrupted in zip(resumed.metrics(), trained.metrics(), strict=True):
-        timeless = {name for name in after if not name.startswith(("timing/", "checkpoint/", "sync/"))}
+        timeless = {name for name in after if not name.startswith(("timing/", "memory/", "checkpoint/", "sync/"))}
         assert {name: after[name] for name in timeless} == {name: uninterrupted[name] for name in timeless}
     assert resumed.rollouts() == trained.rollouts()
     assert exported(resumed) == exported(trained)

@@ -69,7 +69,7 @@ def finish(process: subprocess.Popen, seconds: float) -> tuple[int, str]:
 
 
 def timeless(trained: Trained) -> list[dict]:
-    timed = ("timing/", "sync/check_seconds")
+    timed = ("timing/", "memory/", "sync/check_seconds")
     return [{key: value for key, value in row.items() if not key.startswith(timed)} for row in trained.metrics()]
 
 

@@ -16,7 +16,19 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 MAX_WORDS, MAX_LINES = 1000, 200
 LONGER = {"flags.md": "all flags in one place, generated", "40-rewards.md": "accuracy by kind in one table"}
-FAMILIES = ("reward", "rollout", "prefix", "verifier", "sync", "timing", "rescue", "sft", "train", "checkpoint")
+FAMILIES = (
+    "reward",
+    "rollout",
+    "prefix",
+    "verifier",
+    "sync",
+    "timing",
+    "rescue",
+    "sft",
+    "train",
+    "checkpoint",
+    "memory",
+)
 KEY = re.compile(rf"(({'|'.join(FAMILIES)})/[a-z_]+|eval_[a-z_]+)")
 
 

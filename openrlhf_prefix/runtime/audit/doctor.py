@@ -77,6 +77,7 @@ def examine(args: SimpleNamespace) -> list[Finding]:
     # The engines report their log-probs only for a correction.
     args.algo.advantage.is_correction_level = "token"
     args.ckpt.load_enable = args.run.eval_at_start = False
+    args.run.report_seconds = 0.0
     hidden = secrets.take(args)
     args.logger.wandb.key = None  # an examination is no run to be tracked
     with launch.cluster(args, launch.read_problems(args), RunContext(time.time())) as board:

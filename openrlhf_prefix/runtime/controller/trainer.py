@@ -20,10 +20,12 @@ from openrlhf_prefix.report.lines import eval_line, given_away, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.report.signal import Silence
 from openrlhf_prefix.runtime import context, deadlines
+from openrlhf_prefix.runtime.controller.about import about
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.controller.engines import Engines
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
 from openrlhf_prefix.runtime.controller.generator import PrefixSamplesGenerator
+from openrlhf_prefix.runtime.controller.live_report import LiveReport
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.resumable import Resumable
 from openrlhf_prefix.runtime.controller.rollout_log import rollout_rows
@@ -51,8 +53,8 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
                 setattr(flags, name, float("inf"))
         tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
         train, held_out = ray.get(self.context.problems)
-        self.folder, self.board = RunFolder(args.run.dir), self.context.board
-        self.stopping = Stopping(args.ckpt, self.context)
+        self.folder, self.report = RunFolder(args.run.dir), LiveReport(args.run.dir, args.run.report_seconds)
+        self.board, self.stopping = self.context.board, Stopping(args.ckpt, self.context)
         self.prompts_dataloader = ProblemLoader(train, args.rollout.batch_size, seed=args.train.seed)
         self.eval_dataloader = ProblemLoader(held_out) if held_out else None
         self.generate_kwargs = kwargs
@@ -105,6 +107,8 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.clock.begin()
         try:
             self.resume()
+            problems = len(self.prompts_dataloader), len(self.eval_dataloader or ())
+            self.folder.write_about(about(self.total_steps, *problems))
             if self.eval_dataloader and not self.saved and self.args.run.eval_at_start:
                 self.evaluate(0, **self.eval_kwargs())
             step = self.samples_generator.step
@@ -117,6 +121,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         except (RunPaused, EngineLost) as stop:
             raise type(stop)(f"{stop.args[0]}; {self.save_last_step()}") from None
         self.write_summary(step)
+        self.say(self.report.finish(), step)
         self.close()
 
     def close(self) -> None:
@@ -201,8 +206,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.folder.append("metrics", [{"step": global_step, **metrics}])
         self.note_failures(global_step)
         self.show(step_line(global_step, self.total_steps, metrics), global_step)
-        if paragraph := self.silence.after(metrics):
-            self.show(paragraph, global_step)
+        self.say(self.silence.after(metrics), global_step)
         if not self.warned and (warning := given_away(metrics)):
             self.warned = True
             self.show(warning, global_step)
@@ -212,6 +216,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         if global_step % self.args.ckpt.save_steps == 0:
             self.note_save(f"global_step{global_step}", time.time() - started)
         self.engines.deaths = 0
+        self.say(self.report.refresh(), global_step)
         if self.engines.lost:
             raise self.engines.lost
         self.stopping.step_done()
@@ -253,6 +258,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.folder.append("metrics", [{"step": global_step, **logs, **extra}])
         self.note_failures(global_step)
         self.show(eval_line(global_step, logs, sum(failed), len(samples)), global_step)
+        self.say(self.report.refresh(), global_step)
         for logger in (self.wandb_logger, self.tensorboard_logger):
             if logger:
                 logger.log_eval(global_step, logs)
@@ -265,6 +271,11 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         gains = held_out.gains(tallies.get(0, []), tallies.get(step, []), self.args.eval.n_samples_per_prompt)
         scores = {"base": base, "trained": trained, "gains": gains}
         self.folder.write_summary({**scores, **self.clock.summary(step), "paths": paths})
+
+    def say(self, text: str | None, step: int) -> None:
+        """Shows a text where there is one."""
+        if text:
+            self.show(text, step)
 
     def show(self, text: str, step: int) -> None:
         ray.get(self.board.put.remote(text, step, self.total_steps))

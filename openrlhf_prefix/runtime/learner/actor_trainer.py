@@ -8,6 +8,7 @@ micro-batch contributes its share of one loss (algorithm/hybrid.py), and the ste
 """
 
 import math
+import resource
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from openrlhf_prefix.runtime.learner import accumulation, head
 from openrlhf_prefix.runtime.learner.average import Average
 from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
 from openrlhf_prefix.runtime.learner.sender import Sender
+from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.rows.batches import blank, counts_of, micro_batches, optimizer_steps
 from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
 from openrlhf_prefix.runtime.rows.loss import forwards_every_row, hybrid_loss, on_policy
@@ -109,6 +111,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         last["skipped_steps"] = float(skipped)
         last["actor_grad_norm"] = None if self.skipped_in_a_row else self.strategy.get_grad_norm(self.actor)
         last["actor_lr"] = self.actor_scheduler.get_last_lr()[0]
+        last["memory/learner"] = peak_memory()
         return sums.means(self.ranks) | last
 
     def _optimizer_step(self, step: list[list[Experience]], kl_ctl: float, sums: MetricSums) -> bool:
@@ -214,6 +217,13 @@ class PrefixActorTrainer(ActorPPOTrainer):
             entropy=entropy,
             row_entropy=_of_rows(rows, "row_entropy"),
         )
+
+
+def peak_memory() -> float:
+    """GiB at the most so far: tensors of this rank on its GPU; this process, where there is none."""
+    if adapter.current().name == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def padding(rows: Experience, packed: bool) -> tuple[torch.Tensor, torch.Tensor]:

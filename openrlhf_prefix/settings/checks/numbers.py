@@ -55,6 +55,10 @@ TABLE: list[Rule] = [
         lambda a: a.prefix.gradient_every < 0,
         "prefix.gradient_every is {a.prefix.gradient_every}: give 0 (never) or more",
     ),
+    (
+        lambda a: not 0 <= a.run.report_seconds < float("inf"),
+        "run.report_seconds is {a.run.report_seconds:g}: give seconds, or 0 for no report",
+    ),
     (lambda a: a.ckpt.save_before < 0, "ckpt.save_before is {a.ckpt.save_before:g}: give 0 or more seconds"),
     (
         lambda a: a.ckpt.time_limit is not None and a.ckpt.time_limit <= a.ckpt.save_before,
