@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ["TORCHDYNAMO_DISABLE"] = "1"  # compute_entropy would be compiled
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # compute_entropy would be compiled
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -1,6 +1,7 @@
 """One layout, trained for real: OpenRLHF's actor, a DeepSpeed engine, and our training loop or OpenRLHF's.
 
 Plain gradient descent in fp32 takes the place of AdamW in bf16, so that the parameter change is the gradient itself.
+With `bf16` (scripts/gpu_smoke.py) it is that of the fp32 weights which the engine keeps.
 """
 
 import gc
@@ -11,6 +12,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.utils import safe_get_full_fp32_param
 from openrlhf.models import Actor
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
@@ -26,18 +28,23 @@ from openrlhf_prefix.settings.resolve import flags_of
 
 
 class PlainDescent(DeepspeedStrategy):
-    """OpenRLHF's strategy with SGD in fp32."""
+    """OpenRLHF's strategy with SGD, in fp32 or bf16."""
+
+    bf16 = False
 
     def get_ds_train_config(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         config = super().get_ds_train_config(*args, **kwargs)
         config["optimizer"] = {"type": "SGD", "params": {"lr": LEARNING_RATE}}
-        config["bf16"]["enabled"] = False
+        config["bf16"]["enabled"] = self.bf16
         return config | {"zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}
 
 
-def train(layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: bool) -> dict[str, torch.Tensor]:
-    """Parameters after training one layout on this rank's share of the rows."""
+def train(
+    layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: bool, bf16: bool = False
+) -> dict[str, torch.Tensor]:
+    """Parameters, in fp32, after training one layout on this rank's share of the rows."""
     strategy = make_strategy(layout, terms)
+    strategy.bf16 = bf16
     actor, optimizer, scheduler = make_actor(strategy, model)
     kind = ActorPPOTrainer if upstream else PrefixActorTrainer
     trainer = kind(
@@ -72,6 +79,8 @@ def train(layout: Layout, model: Path, rows: list[Row], terms: Terms, upstream: 
     for name, parameter in actor.model.module.named_parameters():
         with deepspeed.zero.GatheredParameters([parameter], enabled=layout.stage == 3):
             after[name] = parameter.detach().float().cpu().clone()
+        if bf16:  # all ranks have to ask
+            after[name] = safe_get_full_fp32_param(parameter).cpu().clone()
     actor.model.destroy()
     del trainer, actor, optimizer, scheduler
     gc.collect()
@@ -95,9 +104,9 @@ def make_strategy(layout: Layout, terms: Terms) -> Any:
 
 
 def make_actor(strategy: Any, model: Path) -> tuple[Any, Any, Any]:
-    """OpenRLHF's Actor in fp32 inside its DeepSpeed engine, with optimizer and scheduler."""
-    args = strategy.args
-    with replaced("openrlhf.utils.utils", "convert_to_torch_dtype", lambda name: torch.float32):
+    """OpenRLHF's Actor inside its DeepSpeed engine, in the strategy's precision, with optimizer and scheduler."""
+    args, dtype = strategy.args, torch.bfloat16 if strategy.bf16 else torch.float32
+    with replaced("openrlhf.utils.utils", "convert_to_torch_dtype", lambda name: dtype):
         actor = Actor(
             str(model),
             attn_implementation="sdpa",
