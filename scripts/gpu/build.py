@@ -74,10 +74,12 @@ def run(setting: Setting) -> Outcome:
     jobs = max(1, min(len(os.sched_getaffinity(0)), int(machine.memory_gb() // machine.JOB_GB)))
     given = {"TORCH_CUDA_ARCH_LIST": architecture, "MAX_JOBS": str(jobs)}
     install(sources, setting.work / TARGET, given, setting.seconds)
-    done = [sys.executable, "-c", "import flash_attn_2_cuda, flash_attn; print(flash_attn.__version__)"]
-    loaded = subprocess.run(done, capture_output=True, text=True, env=_with(setting.work / TARGET))
-    check(loaded.returncode == 0, f"what was compiled does not load: {loaded.stderr.strip().splitlines()[-1:]}")
-    return Outcome(f"flash-attn {loaded.stdout.strip()}, heads of 128 in bf16, compiled for sm_{architecture}", given)
+    load = [sys.executable, "-c", "import torch, flash_attn_2_cuda, flash_attn; print(flash_attn.__version__)"]
+    loaded = subprocess.run(load, capture_output=True, text=True, env=_with(setting.work / TARGET))
+    why = (loaded.stderr.strip().splitlines() or [""])[-1]
+    check(loaded.returncode == 0, f"what was compiled does not load: {why}")
+    kind = architecture.replace(".", "")
+    return Outcome(f"flash-attn {loaded.stdout.strip()}, heads of 128 in bf16, compiled for sm_{kind}", given)
 
 
 def install(sources: Path, target: Path, given: dict[str, str], seconds: float) -> None:

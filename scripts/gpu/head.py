@@ -44,7 +44,7 @@ def run(setting: Setting) -> Outcome:
 
 
 def measured(setting: Setting, benchmark: Any, way: Any, given: list[torch.Tensor], options: Any) -> dict[str, float]:
-    """GiB that a pass holds at the most beyond its inputs, and the least seconds of three."""
+    """GiB that a pass holds at the most beyond its inputs, and the least seconds of some (of one on a CPU)."""
     if setting.on_gpu:
         benchmark.run(way, given, *options)  # compiles
         torch.cuda.empty_cache()
@@ -54,7 +54,7 @@ def measured(setting: Setting, benchmark: Any, way: Any, given: list[torch.Tenso
         most = (torch.cuda.max_memory_allocated() - held) / GIB
     else:
         most = benchmark.peak(way, given, *options)
-    repeats = 1 if setting.quick else REPEATS
+    repeats = REPEATS if setting.on_gpu else 1
     return {
         "GiB": most,
         "s": min(timed(setting, lambda: benchmark.run(way, given, *options))[0] for _ in range(repeats)),
