@@ -1,17 +1,19 @@
 """The curves of the report: which metrics share a picture, what to read off it, and how long runs are thinned.
 
-Of a long run each curve keeps the first, the smallest and the largest value of every stretch of steps, and the last of
-all: a spike is seen however many steps share a pixel. The curves of one picture keep the same steps, so that they can
-be stacked.
+Of a long run each curve has the mean, the smallest and the largest value of every stretch of steps: the trend is seen,
+and so is a spike, however many steps share a pixel. The curves of one picture share their steps, so that they can be
+stacked.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from openrlhf_prefix.report.reading import Row, Run
 
-STRETCHES = 240  # a picture is a few hundred pixels wide; runs of up to three times as many steps are shown whole
+STRETCHES = 300  # a picture is a few hundred pixels wide
+WHOLE = 3  # times as many steps are shown each by itself
 DIGITS = 5
 
 
@@ -173,8 +175,8 @@ def thinned(rows: Iterable[Mapping[str, Any]], curves: Sequence[str], stretches:
     """The points of these curves, at the same steps.
 
     Returns:
-        {"steps": [...], "values": {curve: [value or None, ...]}, "of": steps before thinning}; without the curves that
-        have no value.
+        {"steps": [...], "values": {curve: [value or None, ...]}, "each": steps that a point stands for}, and where
+        that is more than one {"low": {curve: [...]}, "high": {...}}; without the curves that have no value.
     """
     merged: dict[int, dict[str, float]] = {}
     for row in rows:
@@ -182,23 +184,21 @@ def thinned(rows: Iterable[Mapping[str, Any]], curves: Sequence[str], stretches:
         if known:
             merged.setdefault(row["step"], {}).update(known)
     steps = sorted(merged)
-    kept = sorted(_kept(steps, merged, curves, stretches)) if len(steps) > 3 * stretches else steps
-    values = {name: [_rounded(merged[step].get(name)) for step in kept] for name in curves}
-    values = {name: of_curve for name, of_curve in values.items() if any(value is not None for value in of_curve)}
-    return {"steps": kept, "values": values, "of": len(steps)}
+    parts = [[step] for step in steps]
+    if len(steps) > WHOLE * stretches:
+        ends = [number * len(steps) // stretches for number in range(stretches + 1)]
+        parts = [steps[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    found: dict[str, Any] = {"steps": [part[len(part) // 2] for part in parts], "each": len(parts[0]) if parts else 1}
+    shown: dict[str, Callable[[list[float]], float]] = {"values": fmean}
+    if found["each"] > 1:
+        shown |= {"low": min, "high": max}
+    for name in curves:
+        columns = [[merged[step][name] for step in part if name in merged[step]] for part in parts]
+        if any(columns):
+            for kind, of in shown.items():
+                found.setdefault(kind, {})[name] = [_rounded(of(column)) if column else None for column in columns]
+    return {"values": {}, **found}
 
 
-def _kept(steps: list[int], merged: dict[int, dict[str, float]], curves: Sequence[str], stretches: int) -> set[int]:
-    kept = {steps[-1]}
-    for number in range(stretches):
-        part = steps[number * len(steps) // stretches : (number + 1) * len(steps) // stretches]
-        kept.add(part[0])
-        for name in curves:
-            known = [(merged[step][name], step) for step in part if name in merged[step]]
-            if known:
-                kept |= {min(known)[1], max(known)[1]}
-    return kept
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")

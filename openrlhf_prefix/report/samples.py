@@ -12,6 +12,7 @@ import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from openrlhf_prefix.report.reading import Lines, Row, Run, parse
@@ -21,6 +22,8 @@ BUDGET = 2_500_000  # characters of all samples of a page
 LONGEST = 12_000  # characters of a text, of which a quarter from its end
 TELLING = 12
 MANY_STEPS = 60  # at least so many of them are shown before more than one group of each is
+
+COSTS = (("token_lengths", 2), ("log_probs", 7), ("kept", 4))  # characters of one of them in the page, about
 
 Key = tuple[int, int]  # step, group
 
@@ -39,8 +42,10 @@ def samples(run: Run, budget: int = BUDGET) -> dict[str, Any]:
     lines = Lines(run.path / "rollouts.jsonl")
     places, worst, luckiest = _survey(lines)
     run.notes += lines.notes()
-    telling = {key for _, key, _ in (*worst, *luckiest)}
-    chosen = sorted(choose(places, budget) | telling)
+    telling = affordable(
+        places, [key for pair in zip_longest(luckiest, worst) for _, key, _ in filter(None, pair)], budget // 2
+    )
+    chosen = sorted(telling | choose(places, budget - sum(places[key].size for key in telling)))
     with_text = _read(run, places, chosen)
     number = {key: position for position, (key, _) in enumerate(with_text)}
     groups = [group for _, group in with_text]
@@ -54,6 +59,18 @@ def samples(run: Run, budget: int = BUDGET) -> dict[str, Any]:
         "luckiest": found(luckiest),
         "said": _said(places, chosen),
     }
+
+
+def affordable(places: Mapping[Key, Place], wanted: Iterable[Key], budget: int) -> set[Key]:
+    """The first of the wanted groups that fit into the budget together."""
+    found: set[Key] = set()
+    for key in wanted:
+        if key not in found:
+            budget -= places[key].size
+            if budget < 0:
+                break
+            found.add(key)
+    return found
 
 
 def choose(places: Mapping[Key, Place], budget: int) -> set[Key]:
@@ -90,7 +107,7 @@ def _survey(lines: Lines) -> tuple[dict[Key, Place], list, list]:
         place.lines.append(position)
         texts = (row.get("prefix"), row.get("continuation"), row.get("prompt") if not place.rows else "")
         place.size += sum(min(len(text), LONGEST) for text in texts if isinstance(text, str)) + 120
-        place.size += 8 * len(row.get("token_lengths") or ())
+        place.size += sum(each * len(row.get(name) or ()) for name, each in COSTS)
         advantage, slot = _number(row.get("advantage")) or 0.0, place.rows
         place.rows += 1
         if advantage < 0:
@@ -168,7 +185,7 @@ def _tokens(row: Row, prefix: str, text: str) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {"tokens": lengths}
     if isinstance(log_probs, list) and len(log_probs) == len(lengths) and any(map(_is_number, log_probs)):
-        found["log_probs"] = [_number(value) for value in log_probs]
+        found["log_probs"] = [round(value, 3) if _is_number(value) else None for value in log_probs]
     if isinstance(kept, list) and _whole_numbers(kept) and all(place < len(lengths) for place in kept):
         found["kept"] = kept
     return found

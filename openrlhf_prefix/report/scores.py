@@ -10,11 +10,13 @@ little too high; the page says so.
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from openrlhf_prefix.evaluation import held_out
 from openrlhf_prefix.evaluation.held_out import Tally
 from openrlhf_prefix.evaluation.intervals import bootstrap_interval
+from openrlhf_prefix.evaluation.metrics import pass_chances
 from openrlhf_prefix.report.reading import Run
 
 Z = 1.96
@@ -67,7 +69,7 @@ def _tallies(run: Run) -> tuple[dict[int, list[Tally]], int]:
     for row in run.evaluations:
         try:
             tallies = held_out.read([row])[row["step"]]
-            held_out.accuracies(tallies, 1)
+            chances(tallies, 1)
         except (KeyError, TypeError, ValueError):
             wrong += 1
         else:
@@ -80,9 +82,21 @@ def _tallies(run: Run) -> tuple[dict[int, list[Tally]], int]:
 
 
 def chances(tallies: Sequence[Tally], samples: int) -> dict[str, list[float]]:
-    """Scores of the problems, by metric."""
-    found = {f"eval_{one.source}_pass{k}": one.chances(k) for one in tallies for k in (1, samples)}
-    return {name: list(values.values()) for name, values in found.items() if values}
+    """Scores of the problems that have so many samples, by metric, as held_out has them; a run has the same few counts
+    over and over."""
+    found = {
+        f"eval_{one.source}_pass{k}": [
+            _chance(correct, judged, k) for correct, judged in zip(one.correct, one.judged, strict=True) if judged >= k
+        ]
+        for one in tallies
+        for k in (1, samples)
+    }
+    return {name: values for name, values in found.items() if values}
+
+
+@lru_cache(maxsize=10_000)
+def _chance(correct: int, judged: int, k: int) -> float:
+    return pass_chances([correct], judged, k)[0]
 
 
 def band(values: Sequence[float]) -> list[float | None]:

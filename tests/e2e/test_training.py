@@ -143,3 +143,34 @@ def test_a_run_folder_is_never_written_over(trained):
     refused = run("train", "--config", "configs/quickstart.yaml", "--run.dir", trained.folder)
     assert refused.returncode == 2 and "already holds a run" in refused.stdout
     assert (trained.folder / "metrics.jsonl").read_text() == before
+
+
+def test_the_run_leaves_its_report(trained):
+    """Of all its steps, by the last page, and nothing was said against one."""
+    page = (trained.folder / "report.html").read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    (shown,) = data["runs"]
+    assert (shown["step"], shown["total"], shown["finished"], shown["method"]) == (8, 8, True, "prefix_rft")
+    assert dict(shown["facts"])["Hardware"].startswith("1 node, ") and shown["notes"] == []
+    assert len(shown["samples"]["groups"]) == 8 * 16 and shown["scores"]["last_step"] == 8
+    assert {"Reward", "Prefix window", "Memory", "Seconds of a step"} <= {chart["title"] for chart in data["charts"]}
+    assert "report.html was not made" not in trained.output
+
+
+def test_rollouts_have_their_tokens_and_those_of_a_prefix_that_train(trained):
+    """All log-probs were measured, for the correction. Of a step's prefix tokens at most ceil(0.2 n) train, in rows
+    that have an advantage."""
+    rollouts = trained.rollouts()
+    for row in rollouts:
+        assert sum(row["token_lengths"]) == len(row["prefix"] + row["continuation"])
+        assert sum(row["token_lengths"][: row["prefix_length"]]) == len(row["prefix"])
+        assert len(row["log_probs"]) == len(row["token_lengths"]) and max(row["log_probs"]) <= 0
+        assert bool(row["reward"]) == (row["verdict"] == "equal") and not row["reward_failed"]
+        assert all(place < row["prefix_length"] for place in row["kept"])
+        assert row["prefix_advantage"] or not row["kept"]
+    for step in range(1, 9):
+        rows = [row for row in rollouts if row["step"] == step]
+        given, kept = sum(row["prefix_length"] for row in rows), sum(len(row["kept"]) for row in rows)
+        moved = all(row["prefix_advantage"] for row in rows if row["prefix_length"])
+        assert kept <= math.ceil(0.2 * given - 1e-9)
+        assert not moved or kept == math.ceil(0.2 * given - 1e-9)

@@ -7,10 +7,10 @@ const drawn = [];
 function chartCard(chart, runs) {
   const legend = make("div", { class: "legend" });
   const plot = make("div", { class: "plot" });
-  const thinned = chart.runs.some((run) => run.of > run.steps.length);
+  const each = Math.max(...chart.runs.map((run) => run.each));
   const card = make("article", { class: "card chart", "data-title": chart.title },
     make("h3", {}, chart.title),
-    make("p", { class: "note" }, chart.note, thinned ? " Thinned; lowest and highest of every stretch are here." : ""),
+    make("p", { class: "note" }, chart.note, each > 1 ? ` A point is the mean of ${each} steps` + (chart.kind === "stack" ? "." : ", the shade reaches from their lowest to their highest.") : ""),
     legend, plot);
   drawn.push({ chart, runs, plot, legend, instance: null });
   return card;
@@ -31,7 +31,7 @@ function curvesOf(chart, runs) {
         colour: runs.length > 1 ? place : index,
         dash: runs.length > 1 ? DASHES[index % DASHES.length] : [],
         steps: run.steps, values: stack ? values.slice() : values, shown: run.values[name],
-        low: run.low && run.low[name], high: run.high && run.high[name], area: stack,
+        low: !stack && run.low && run.low[name], high: !stack && run.high && run.high[name], area: stack,
         edge: chart.kind === "band" && runs.length === 1 && index < 2,
       });
     });
@@ -176,7 +176,7 @@ function scoreChart(runs) {
       const known = new Map(curve.steps.map((step, at) => [step, curve[part][at]]));
       return steps.map((step) => (known.has(step) ? known.get(step) : null));
     };
-    const out = { steps, values: {}, low: {}, high: {}, of: steps.length };
+    const out = { steps, values: {}, low: {}, high: {}, each: 1 };
     for (const [name, curve] of Object.entries(curves)) {
       out.values[name] = spread(curve, "values");
       out.low[name] = spread(curve, "low");

@@ -1,10 +1,12 @@
 """report.html of a run that goes on: made by a process of its own, which no step waits for.
 
 `openrlhf-prefix report` reads the run folder and writes the page; it runs below the controller at low priority, one at
-a time and at most every --run.report_seconds. That it fails is said, once for each reason, and ends nothing.
+a time and at most every --run.report_seconds, less often where the folder is large. That it fails is said, once for
+each reason, and ends nothing.
 """
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import openrlhf_prefix
 
+PATIENCE = 20  # times the seconds that the last page took a core, until the next
 LAST_SECONDS = 60.0  # that the end of a run waits for its last page
 
 
@@ -28,7 +31,8 @@ class LiveReport:
         self.folder, self.seconds, self.failed = folder, seconds, 0
         self.process: subprocess.Popen | None = None
         self.said: set[str] = set()
-        self.due = 0.0  # time.monotonic()
+        self.due = self.begun = 0.0  # time.monotonic()
+        self.spent = 0.0  # seconds of a core, by all children of this process when the page was begun
         self.output = tempfile.TemporaryFile()  # noqa: SIM115, as long as the run
 
     def refresh(self) -> str | None:
@@ -39,7 +43,6 @@ class LiveReport:
             return None
         said = self._outcome()
         if time.monotonic() >= self.due:
-            self.due = time.monotonic() + self.seconds
             said = self._start() or said
         return said
 
@@ -51,6 +54,8 @@ class LiveReport:
         return self._start() or self._wait() or self._outcome() or said
 
     def _start(self) -> str | None:
+        self.begun, self.spent = time.monotonic(), of_children()
+        self.due = self.begun + self.seconds
         self.output.seek(0)
         self.output.truncate()
         path = os.pathsep.join([str(Path(openrlhf_prefix.__file__).parents[1]), *filter(None, sys.path)])
@@ -80,7 +85,10 @@ class LiveReport:
     def _outcome(self) -> str | None:
         """Of the process that ended last."""
         ended, self.process = self.process, None
-        if ended is None or ended.returncode == 0:
+        if ended is None:
+            return None
+        self.due = self.begun + max(self.seconds, PATIENCE * (of_children() - self.spent))
+        if ended.returncode == 0:
             return None
         self.output.seek(0)
         lines = self.output.read().decode(errors="replace").strip().splitlines()
@@ -92,3 +100,9 @@ class LiveReport:
             return None
         self.said.add(reason)
         return f"warning: report.html was not made ({reason}); openrlhf-prefix report {self.folder} makes it later"
+
+
+def of_children() -> float:
+    """Seconds of a core that this process's children took, those that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -56,7 +56,7 @@ def _row(experience: Experience, place: int, pieces: "Pieces") -> dict[str, Any]
         row["token_lengths"] = lengths[0] + lengths[1]
     log_probs = experience.action_log_probs[place, start - 1 : end - 1]
     if not log_probs.isnan().any():  # nobody had to know them (rows/loss.py)
-        row["log_probs"] = [round(value, 4) for value in log_probs.tolist()]
+        row["log_probs"] = [round(value, 3) for value in log_probs.tolist()]
     return row
 
 

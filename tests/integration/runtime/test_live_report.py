@@ -54,8 +54,18 @@ def test_a_second_one_waits_for_the_first(tmp_path: Path) -> None:
     report.finish()
 
 
-def test_a_failure_is_said_once_for_each_reason_and_counted(tmp_path: Path) -> None:
+def test_a_page_that_costs_much_is_made_less_often(tmp_path: Path) -> None:
+    """Python alone takes more than 0.05 s of a core: the next is due a second later at the earliest, not at once."""
+    report = LiveReport(written(tmp_path).path, 0.001)
+    started = time.monotonic()
+    report.refresh()
+    ended(report)
+    assert report.refresh() is None and report.process is None and report.due > started + 1.0
+
+
+def test_a_failure_is_said_once_for_each_reason_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of which nothing can be shown, twice, then a page that cannot be put in its place."""
+    monkeypatch.setattr("openrlhf_prefix.runtime.controller.live_report.PATIENCE", 0.0)
     report = LiveReport(tmp_path, 0.001)
     report.refresh()
     ended(report)

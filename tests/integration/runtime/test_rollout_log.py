@@ -62,7 +62,7 @@ def test_a_row_by_hand() -> None:
     (row,) = rollout_rows([experience([-1.0, -2.0, -0.123456, -0.5, 0.0])], Words(), group_size=2, groups=-1)
     assert (row["group"], row["slot"], row["prompt"], row["prefix"]) == (1, 1, "2+", "2=")
     assert row["continuation"] == " so 4<end>" and row["kept"] == [1] and row["verdict"] == "equal"
-    assert row["token_lengths"] == [1, 1, 4, 1, 5] and row["log_probs"] == [-1.0, -2.0, -0.1235, -0.5, 0.0]
+    assert row["token_lengths"] == [1, 1, 4, 1, 5] and row["log_probs"] == [-1.0, -2.0, -0.123, -0.5, 0.0]
     (shown,) = group([row | {"step": 1}])["rows"]
     assert shown["tokens"] == [1, 1, 4, 1, 5] and shown["kept"] == [1] and shown["length"] == 5
 

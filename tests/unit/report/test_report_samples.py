@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from openrlhf_prefix.report.reading import Run
-from openrlhf_prefix.report.samples import LONGEST, Place, choose, group, samples, spread
+from openrlhf_prefix.report.samples import LONGEST, Place, affordable, choose, group, samples, spread
 
 
 def row(step: int, group: int, slot: int, **more: object) -> dict:
@@ -61,6 +61,12 @@ def test_a_budget_below_one_group_leaves_one() -> None:
     places = {(step, 0): Place([0], 1, 10) for step in range(9)}
     assert choose(places, 1) == {(8, 0)}
     assert spread([1, 2, 3], 5) == [1, 2, 3] and spread([1, 2, 3, 4, 5], 3) == [1, 3, 5]
+
+
+def test_telling_rows_take_half_of_the_budget_at_most() -> None:
+    """Groups of 10 characters, and 25 for them: two, the third would be too much; one named twice counts once."""
+    places = {(step, 0): Place([0], 1, 10) for step in range(9)}
+    assert affordable(places, [(5, 0), (5, 0), (2, 0), (7, 0)], 25) == {(5, 0), (2, 0)}
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
