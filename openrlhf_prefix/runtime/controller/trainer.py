@@ -266,6 +266,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
 
     def write_summary(self, step: int) -> None:
         paths = {"export": self.args.ckpt.output_dir, "run folder": str(self.folder.path)}
+        paths |= {"report": str(self.folder.path / "report.html")} if self.report.seconds else {}
         base, trained = (self.evaluations.get(at, {}) for at in (0, step))
         tallies = held_out.read(self.folder.read("evaluations"))
         gains = held_out.gains(tallies.get(0, []), tallies.get(step, []), self.args.eval.n_samples_per_prompt)
