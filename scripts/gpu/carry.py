@@ -13,6 +13,7 @@ import io
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -74,11 +75,15 @@ setup(name="flash-attn", version="VERSION", packages=find_packages(include=["fla
 def pack(folder: Path) -> None:
     """Makes the folder. Raises UserError where it would be too large to carry."""
     folder.mkdir(parents=True, exist_ok=True)
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if uv is None:
+        raise UserError("there is no uv here to fetch packages with: use the Python of bash scripts/setup.sh")
     with tempfile.TemporaryDirectory() as temporary:
         site = Path(temporary, "site")
-        uv = ["uv", "pip", "install", "--quiet", "--target", str(site), "--no-deps", "--python", sys.executable]
-        uv += ["--python-version", PYTHON, "--python-platform", TAGS, *locked()]
-        subprocess.run(uv, check=True, env=os.environ | {"DS_BUILD_OPS": "0"})
+        install = [uv, "pip", "install", "--quiet", "--target", str(site), "--no-deps", "--python", sys.executable]
+        install += ["--python-version", PYTHON, "--python-platform", TAGS, *locked()]
+        if subprocess.run(install, env=os.environ | {"DS_BUILD_OPS": "0"}).returncode:
+            raise UserError("the packages could not be fetched: the lines above say why")
         with tarfile.open(folder / SITE, "w:gz") as archive:
             archive.add(site, "site")
     cut(sdist(f"flash_attn-{pins.FLASH_ATTN}.tar.gz"), folder / FLASH)
@@ -97,12 +102,18 @@ def locked() -> list[str]:
 def sdist(name: str) -> bytes:
     """A source archive from the package index."""
     page = f"{INDEX.rstrip('/')}/{name.partition('-')[0].replace('_', '-')}/"
-    with urllib.request.urlopen(page, timeout=60) as answer:
-        link = re.search(rf'href="([^"#]*{re.escape(name)})', answer.read().decode())
+    link = re.search(rf'href="([^"#]*{re.escape(name)})', _fetched(page).decode())
     if not link:
         raise UserError(f"{page} has no {name}: set PIP_INDEX_URL to an index that has it")
-    with urllib.request.urlopen(urllib.parse.urljoin(page, link[1]), timeout=60) as answer:
-        return answer.read()
+    return _fetched(urllib.parse.urljoin(page, link[1]))
+
+
+def _fetched(address: str) -> bytes:
+    try:
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            return answer.read()
+    except OSError as error:
+        raise UserError(f"{address} does not answer ({error}): set PIP_INDEX_URL to an index that does") from None
 
 
 def cut(whole: bytes, out: Path) -> None:
