@@ -6,6 +6,7 @@ engine has given the GPU back when ours starts.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -84,7 +85,8 @@ def evaluate_base(bases: Bases, options: argparse.Namespace, parser: Parser) -> 
         folder = options.output / "base" if options.output else Path(passing)
         words = ["evaluate", bases.model, *options.datasets, *words_of(options, parser), "--output", str(folder)]
         command = [sys.executable, "-W", "ignore", "-m", "openrlhf_prefix.cli", *words]
-        ended = subprocess.run([*command, "--resume"], stdout=subprocess.DEVNULL)
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # it imports what we import
+        ended = subprocess.run([*command, "--resume"], stdout=subprocess.DEVNULL, env=env)
         if ended.returncode:
             raise RunStopped(f"the evaluation of {bases.model} ended with exit code {ended.returncode}; see above")
         return results.newest(folder)

@@ -123,7 +123,9 @@ def _add_sampling(parser: Parser) -> None:
     parser.add_argument("--temperature", type=float, default=0.6, help="of the sampling")
     parser.add_argument("--top_p", type=float, default=1.0, help="of the sampling")
     parser.add_argument("--max_new_tokens", type=int, default=8192, help="tokens of a response")
-    parser.add_argument("--max_len", type=int, help="tokens of prompt and response; without it what the longest needs")
+    parser.add_argument(
+        "--max_len", type=int, help="tokens of prompt and response, at most; a longer prompt is refused"
+    )
     parser.add_argument("--stop_strings", nargs="*", default=[], help="as --rollout.stop_strings of the run")
     parser.add_argument("--stop_token_ids", nargs="*", type=int, default=[], help="as --rollout.stop_token_ids")
     parser.add_argument("--seed", type=int, default=42, help="of the sampling")

@@ -23,7 +23,7 @@ from openrlhf_prefix.data.prompts import encode
 from openrlhf_prefix.data.rows import Columns
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.evaluation.intervals import standard_error
-from openrlhf_prefix.runtime.evaluate.prepare import ask, model_flags
+from openrlhf_prefix.runtime.evaluate.prepare import ask, check_positions, model_flags
 from openrlhf_prefix.settings.model import load_tokenizer
 
 SAMPLED, GIVEN = "sampled", "given"
@@ -58,6 +58,7 @@ def prepare(options: argparse.Namespace, base: str) -> Request:
     tasks = read_tasks([options.kl_prompts], columns, options.kl_problems, False, options.split)
     questions = [question for task in tasks for question in task.questions][: options.kl_problems]
     prompts = [asked.ids for task in tasks for asked in ask(task, options, tokenizer)][: options.kl_problems]
+    check_positions(options, max(map(len, prompts)), options.kl_tokens, "--kl_tokens")
     responses = None
     if given:
         if without := [question.row.number for question in questions if not question.row.demonstrations]:

@@ -47,7 +47,7 @@ class Prepared:
     tasks: list[Task]
     asked: list[Asked]
     samples: dict[str, int]  # task -> samples of a problem
-    max_len: int
+    max_len: int  # tokens of the longest prompt and a response
     settings: Settings
 
 
@@ -62,8 +62,11 @@ def prepare(options: argparse.Namespace) -> Prepared:
     flags = model_flags(options)
     tokenizer = load_tokenizer(flags)
     asked = [question for task in tasks for question in ask(task, options, tokenizer)]
-    max_len = _context(asked, options, flags)
-    return Prepared(tasks, asked, samples, max_len, _settings(options, flags, tokenizer, tasks, samples))
+    longest = max(len(question.ids) for question in asked)
+    check_positions(options, longest, options.max_new_tokens, "--max_new_tokens")
+    return Prepared(
+        tasks, asked, samples, longest + options.max_new_tokens, _settings(options, flags, tokenizer, tasks, samples)
+    )
 
 
 def _samples(task: Task, options: argparse.Namespace) -> int:
@@ -126,17 +129,14 @@ def written(row: Row, template: Template) -> Row:
     return replace(row, prompt=[{"role": "system", "content": template.system}, *messages])
 
 
-def _context(asked: Sequence[Asked], options: argparse.Namespace, flags: SimpleNamespace) -> int:
-    """Tokens of the longest prompt and a response. Raises UserError where the model has fewer positions."""
-    longest = max(len(question.ids) for question in asked)
-    wanted: int = options.max_len or longest + options.max_new_tokens
-    limit = getattr(read_config(flags), "max_position_embeddings", None)
-    if limit is not None and wanted > limit:
+def check_positions(options: argparse.Namespace, longest: int, tokens: int, flag: str) -> None:
+    """Raises UserError where the model has no room for the longest prompt and `tokens` more, which `flag` sets."""
+    limit = getattr(read_config(model_flags(options)), "max_position_embeddings", None)
+    if limit is not None and longest + tokens > limit:
         raise UserError(
-            f"a prompt of {longest} tokens and a response of --max_new_tokens {options.max_new_tokens} need {wanted} "
-            f"positions, and {options.model} has {limit}: lower --max_new_tokens (--max_len, where it is given)"
+            f"a prompt of {longest} tokens and a response of {tokens} need more than the {limit} positions of "
+            f"{options.model}: lower {flag}"
         )
-    return wanted
 
 
 def _settings(

@@ -282,8 +282,9 @@ def test_a_base_that_is_a_model_is_evaluated_with_the_same_options() -> None:
         (("--top_p", 0), "--top_p lies in (0, 1]"),
         (("--template", "own", "--no_chat_template"), "exclude each other"),
         (("--learned", "math"), "name it with --against"),
-        (("--max_new_tokens", 8192), "has 512: lower --max_new_tokens"),
+        (("--max_new_tokens", 8192), "the 512 positions of"),
         (("--max_len", 50), "exceeds --max_len 50"),
+        (("--learned", "math", "--against"), "expected at least one argument"),
         (("--template", "his"), "invalid choice"),
     ],
 )

@@ -84,6 +84,17 @@ def test_imported_benchmarks_are_split_by_source(tmp_path) -> None:
     }
 
 
+def test_a_folder_of_datasets_with_the_split_that_is_asked_for(tmp_path) -> None:
+    """As a hub name is read; its columns are named, and its own name says which benchmark it is."""
+    from datasets import Dataset, DatasetDict
+
+    folder = tmp_path / "MATH-500"
+    parts = {name: [{"problem": f"{name} 1+2?", "answer": "3"}] for name in ("train", "test")}
+    DatasetDict({name: Dataset.from_list(rows) for name, rows in parts.items()}).save_to_disk(folder)
+    (task,) = read_tasks([str(folder)], Columns("problem", "answer", None), 10, True, "test")
+    assert task.name == "MATH-500" and [question.row.prompt for question in task.questions] == ["test 1+2?"]
+
+
 def test_an_unknown_source_of_a_benchmark_file_is_a_task_too(tmp_path) -> None:
     found = tasks(write(tmp_path / "a.parquet", [row("org/my_set", "1+2?", "3"), row("aime", "1", "1")]))
     assert list(found) == ["org-my_set", "aime"]
