@@ -18,7 +18,7 @@ MOST_RUNS = 8  # as many colours as can be told apart
 def parser() -> Parser:
     parser = parser_of("report", "Curves and coloured samples of one run, or of several over each other, in one file.")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folders")
-    parser.add_argument("--output", type=Path, help=f"the file; not set: {NAME} in the first run folder")
+    parser.add_argument("--output", type=Path, help=f"the file; not set: {NAME} in the run folder, for several here")
     parser.add_argument("--megabytes", type=float, default=BUDGET / 1e6, help="of samples, at the most")
     parser.add_argument("--serve", action="store_true", help="a live view at http://127.0.0.1, until Ctrl-C")
     parser.add_argument("--port", type=int, default=8321, help="of --serve; 0 takes a free one")
@@ -33,8 +33,11 @@ def main(argv: Sequence[str]) -> None:
 
         serve(options.runs, options.port, _budget(options))
         return
-    output = options.output or options.runs[0] / NAME
-    text = page(payload(read_runs(options.runs), _budget(options)))
+    output = options.output or (options.runs[0] / NAME if len(options.runs) == 1 else Path(NAME))
+    try:
+        text = page(payload(read_runs(options.runs), _budget(options)))
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}): see whose it is") from None
     try:
         write(text, output)
     except OSError as error:

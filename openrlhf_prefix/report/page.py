@@ -20,8 +20,8 @@ SCRIPTS = ("uplot/uPlot.min.js", "text.js", "charts.js", "samples.js", "page.js"
 
 def page(data: dict[str, Any], live: float = 0.0) -> str:
     """The HTML of payload.payload(); with `live` it asks its server for new data every so many seconds."""
-    style = "\n".join(_asset(name) for name in STYLES)
-    script = "\n".join(_asset(name) for name in SCRIPTS)
+    style = "\n".join(map(_asset, STYLES))
+    script = "\n".join([f"/*{_asset('uplot/LICENSE')}*/", *map(_asset, SCRIPTS)])
     title = ", ".join(run["name"] for run in data["runs"])
     parts = {
         "TITLE": html.escape(title),

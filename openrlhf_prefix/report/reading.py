@@ -119,13 +119,14 @@ def _is_step(row: Row) -> bool:
     return any(name in row for name in ("timing/step_total", "timing/ppo_train", "actor_grad_norm", "reward"))
 
 
+def is_number(value: Any) -> bool:
+    """A finite one; no boolean, and no integer beyond all floats."""
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
 def _numbers(row: Row) -> Row:
     """The finite numbers of a row: the page has no use for others."""
-    return {
-        key: value
-        for key, value in row.items()
-        if type(value) in (int, float) and value - value == 0  # neither infinite nor NaN
-    }
+    return {key: value for key, value in row.items() if is_number(value)}
 
 
 def _mapping(path: Path, notes: list[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
-from openrlhf_prefix.report.reading import Lines, Row, Run, parse
+from openrlhf_prefix.report.reading import Lines, Row, Run, is_number, parse
 from openrlhf_prefix.reward.boxes import boxed_answer
 
 BUDGET = 2_500_000  # characters of all samples of a page
@@ -184,8 +184,8 @@ def _tokens(row: Row, prefix: str, text: str) -> dict[str, Any]:
     if max(len(prefix), len(text)) > LONGEST:
         return {}
     found: dict[str, Any] = {"tokens": lengths}
-    if isinstance(log_probs, list) and len(log_probs) == len(lengths) and any(map(_is_number, log_probs)):
-        found["log_probs"] = [round(value, 3) if _is_number(value) else None for value in log_probs]
+    if isinstance(log_probs, list) and len(log_probs) == len(lengths) and any(map(is_number, log_probs)):
+        found["log_probs"] = [round(value, 3) if is_number(value) else None for value in log_probs]
     if isinstance(kept, list) and _whole_numbers(kept) and all(place < len(lengths) for place in kept):
         found["kept"] = kept
     return found
@@ -217,12 +217,8 @@ def _said(places: Mapping[Key, Place], chosen: Sequence[Key]) -> str:
     )
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and value - value == 0
-
-
 def _number(value: Any) -> float | None:
-    return float(f"{value:.4g}") if _is_number(value) else None
+    return float(f"{value:.4g}") if is_number(value) else None
 
 
 def _whole(value: Any) -> int:

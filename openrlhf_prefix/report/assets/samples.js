@@ -1,7 +1,7 @@
 "use strict";
 // The rollouts: a step, a problem, a row; or the telling ones; or those with a word in them.
 
-const chosen = { run: 0, group: -1, row: 0 };
+const chosen = { run: 0, group: -1, row: 0, step: 0, number: 0 };
 const FOUND_AT_MOST = 200;
 
 function showSamples(data) {
@@ -19,8 +19,9 @@ function showSamples(data) {
     make("div", { class: "bar" }, runs.length > 1 ? runMenu(data) : null, choice, search),
     make("div", { class: "split" }, make("div", { class: "list card", id: "list" }), make("div", { class: "right" }, make("div", { class: "card", id: "sample" }), make("div", { class: "card", id: "group" }))));
   section.hidden = false;
-  const [group, row] = chosen.group < 0 ? firstChoice(groupsOf(data)) : [Math.min(chosen.group, groupsOf(data).length - 1), chosen.row];
-  choose(data, group, row);
+  // New data may have other groups: the one that is looked at stays, where it is among them.
+  const same = groupsOf(data).findIndex((one) => one.step === chosen.step && one.group === chosen.number);
+  choose(data, ...(chosen.group >= 0 && same >= 0 ? [same, chosen.row] : firstChoice(groupsOf(data))));
   if (focused) search.focus();
 }
 
@@ -51,6 +52,7 @@ function choose(data, group, row) {
   chosen.group = group;
   chosen.row = Math.min(row, groups[group].rows.length - 1);
   const step = groups[group].step;
+  [chosen.step, chosen.number] = [step, groups[group].group];
   const steps = [...new Set(groups.map((one) => one.step))];
   const place = steps.indexOf(step);
   const of = groups.map((one, at) => [one, at]).filter(([one]) => one.step === step);

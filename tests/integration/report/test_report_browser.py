@@ -314,11 +314,15 @@ def test_the_live_view_follows_a_run(tab: Any, tmp_path: Path, monkeypatch: pyte
         tab.errors.clear()
         tab.open(f"http://127.0.0.1:{running.server_address[1]}/")
         assert "step 3 of 6" in text(tab, "#head")
+        click(tab, "#group .row", 3)
+        before = text(tab, "#sample h3")
+        RunFolder(path).append("rollouts", rows(0, 1, random.Random(3)))
         RunFolder(path).append("metrics", [step(4, random.Random(2))])
         end = time.monotonic() + 20
         while "step 4 of 6" not in text(tab, "#head") and time.monotonic() < end:
             time.sleep(0.1)
         assert "step 4 of 6" in text(tab, "#head") and tab.errors == []
+        assert text(tab, "#sample h3") == before and "row 3" in before  # the new group of step 0 moved all places
     finally:
         tab.open("about:blank")
         running.shutdown()

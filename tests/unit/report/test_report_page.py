@@ -104,7 +104,9 @@ def test_the_script_puts_text_in_as_text_alone() -> None:
 
 def test_the_plotting_library_is_kept_with_its_licence_and_version() -> None:
     assert "v1.6.32" in (ASSETS / "uplot" / "uPlot.min.js").read_text()[:80]
-    assert "MIT License" in (ASSETS / "uplot" / "LICENSE").read_text()
+    licence = (ASSETS / "uplot" / "LICENSE").read_text()
+    assert "MIT License" in licence
+    assert licence in page({"runs": [], "charts": []})
     setup = (ASSETS.parents[2] / "setup.py").read_text()
     assert "report/assets" in setup
 
@@ -163,6 +165,27 @@ def test_a_half_written_run_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
     assert "could not be read" in (path / "report.html").read_text()
 
 
+def test_numbers_beyond_all_floats_are_left_out(tmp_path: Path) -> None:
+    path = folder(tmp_path / "run", advantage=10**400, reward=1e400)
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "reward": 1' + "0" * 400 + ', "actor_grad_norm": 3, "actor_lr": true}\n')
+    run = read_run(path, "run")
+    assert run.steps[1] == {"step": 2, "actor_grad_norm": 3}
+    (group,) = payload([run])["runs"][0]["samples"]["groups"]
+    assert "advantage" not in group["rows"][0] and "reward" not in group["rows"][0]
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder(tmp_path / "run")
+
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match="metrics.jsonl cannot be read .Permission denied"):
+        command.main([str(path)])
+
+
 def test_rollouts_alone_are_enough(tmp_path: Path) -> None:
     path = folder(tmp_path / "run")
     (path / "metrics.jsonl").unlink()
@@ -189,6 +212,12 @@ def test_a_run_named_twice_or_a_place_that_cannot_be_written(tmp_path: Path) -> 
         command.main([str(path), str(path)])
     with pytest.raises(UserError, match="cannot be written .No such file.*--output"):
         command.main([str(path), "--output", str(tmp_path / "gone" / "page.html")])
+
+
+def test_the_page_of_several_runs_is_in_none_of_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command.main([str(folder(tmp_path / "a")), str(folder(tmp_path / "b"))])
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("report.html")] == ["report.html"]
 
 
 def test_a_page_replaces_the_one_before_at_once(tmp_path: Path) -> None:
