@@ -48,6 +48,7 @@ def test_a_whole_demonstration_is_a_member_of_its_group(folder: Path, preset: st
         assert bool(row["prefix"]) == whole
         if whole:
             assert row["prefix"].endswith("<|im_end|>") and row["continuation"] == "" and row["reward"] == 1.0
+            assert len(row["kept"]) in ((0, row["prefix_length"]) if preset == "luffy" else (row["prefix_length"],))
     assert all(row["imitation_loss"] != 0 for row in read(folder, preset) if preset != "luffy")
 
 

@@ -1,31 +1,47 @@
 """Rows of rollouts.jsonl: what a person wants to see of a rollout, as text and token by token."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_prefix.reward.math import REASONS
+from openrlhf_prefix.runtime.rows.fields import counts, prefix_mask_of
+from openrlhf_prefix.runtime.rows.loss import hybrid_loss
 
 BROKEN = "\ufffd"  # what a tokenizer gives for a part of a character
 
 
-def rollout_rows(experiences: list[Experience], tokenizer: Any, group_size: int, groups: int) -> list[dict[str, Any]]:
-    """One dictionary per rollout of the first `groups` groups (all where it is negative), in their order."""
+def rollout_rows(experiences: list[Experience], tokenizer: Any, args: SimpleNamespace) -> list[dict[str, Any]]:
+    """One dictionary per rollout of the first run.rollout_groups groups (all where it is negative), in their order."""
+    group_size, groups = args.rollout.n_samples_per_prompt, args.run.rollout_groups
     rows = [
         (index, experience, place)
         for experience in experiences
         for place, index in enumerate(experience.index)
         if groups < 0 or index < groups * group_size
     ]
-    pieces = Pieces(tokenizer)
+    pieces, loss = Pieces(tokenizer), hybrid_loss(args)
+    trained = {
+        id(experience): loss.learns_from(
+            experience.action_mask.bool() & counts(experience.info["reward_failed"], args).unsqueeze(-1),
+            prefix_mask_of(experience),
+            experience.advantages,
+        )
+        for experience in experiences
+    }
     return [
-        {"group": index // group_size, "slot": index % group_size, **_row(experience, place, pieces)}
+        {
+            "group": index // group_size,
+            "slot": index % group_size,
+            **_row(experience, place, pieces, trained[id(experience)][place]),
+        }
         for index, experience, place in sorted(rows, key=lambda row: row[0])
     ]
 
 
-def _row(experience: Experience, place: int, pieces: "Pieces") -> dict[str, Any]:
+def _row(experience: Experience, place: int, pieces: "Pieces", trained: torch.Tensor) -> dict[str, Any]:
     # action_mask[:, j] speaks of the token at j + 1.
     actions = experience.action_mask[place].nonzero().flatten()
     start, end = int(actions[0]) + 1, int(actions[-1]) + 2
@@ -33,7 +49,6 @@ def _row(experience: Experience, place: int, pieces: "Pieces") -> dict[str, Any]
     tokens, alone = experience.sequences[place], experience.info.get("solves_alone")
     prefix, continuation = tokens[start : start + length], tokens[start + length : end]
     texts = [pieces.text(part) for part in (tokens[:start], prefix, continuation)]
-    advantages = experience.advantages[place, start - 1 : end - 1]
     row = {
         "problem": experience.prompts[place],
         "answer": experience.labels[place],
@@ -47,7 +62,7 @@ def _row(experience: Experience, place: int, pieces: "Pieces") -> dict[str, Any]
         "prefix_solves_alone": alone is not None and float(alone[place]) == 1.0,
         "truncated": bool(experience.truncated[place]),
         "reward_failed": bool(experience.info["reward_failed"][place]),
-        "kept": advantages[:length].nonzero().flatten().tolist(),
+        "kept": trained[start - 1 :][:length].nonzero().flatten().tolist(),
     }
     if "verdict" in experience.info:
         row["verdict"] = REASONS[int(experience.info["verdict"][place])]

@@ -155,8 +155,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         ray.get(self.actor_model_group.async_run_method_batch(method_name="append", experience=rows))
 
     def log_rollouts(self, rollouts: list, step: int) -> None:
-        size, kept = self.args.rollout.n_samples_per_prompt, self.args.run.rollout_groups
-        rows = rollout_rows(rollouts, self.tokenizer, size, kept)
+        rows = rollout_rows(rollouts, self.tokenizer, self.args)
         self.folder.append("rollouts", [{"step": step, **row} for row in rows])
 
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
