@@ -68,7 +68,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     data = " and ".join(dict.fromkeys(name for name in (data, held_out) if name))
     return [
         ("Model", model),
-        ("Data", f"{data} ({', '.join(counted)})" if counted else data),
+        ("Data", " ".join(filter(None, [data, f"({', '.join(counted)})" if counted else ""]))),
         ("Hardware", _shown(about.get("hardware"))),
         ("A step", f"{batch} problems x {size} rows" if batch and size else ""),
         ("Learning rate", _shown(flags.get("actor.adam.lr"))),

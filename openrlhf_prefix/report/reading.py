@@ -88,6 +88,8 @@ def read_run(path: Path, name: str) -> Run:
     rows = [_numbers(row) for _, row in metrics]
     judged = [row for _, row in evaluations]
     notes += metrics.notes() + evaluations.notes()
+    if not (path / "config.yaml").is_file():
+        notes.append("there is no config.yaml: method, model and flags are not known")
     run = Run(
         name=name,
         path=path,

@@ -189,6 +189,8 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path, monkeypatch: p
 def test_rollouts_alone_are_enough(tmp_path: Path) -> None:
     path = folder(tmp_path / "run")
     (path / "metrics.jsonl").unlink()
+    (path / "config.yaml").unlink()
+    assert read_run(path, "run").notes == ["there is no config.yaml: method, model and flags are not known"]
     command.main([str(path), "--output", str(tmp_path / "page.html")])
     assert (tmp_path / "page.html").stat().st_size > 10_000
 
