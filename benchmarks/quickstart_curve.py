@@ -15,7 +15,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from openrlhf_prefix.compare.plots import GREY, MUTED, PERCENT, STRONG
+from openrlhf_prefix.comparison.plots import GREY, MUTED, PERCENT, STRONG
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.settings.config import read_yaml
 

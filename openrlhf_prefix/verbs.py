@@ -35,7 +35,7 @@ VERBS = {
     "submit": Verb("runtime.driver.submit", "train as a job of a Ray cluster, to its end", flags=True),
     "evaluate": Verb("runtime.evaluate.command", "avg@n and pass@k of an HF folder, and what changed since another"),
     "report": Verb("report.command", "curves and coloured samples of runs in one HTML file; --serve: live"),
-    "compare": Verb("compare.main", "methods x seeds, tuned alike, in one table"),
+    "compare": Verb("comparison.main", "methods x seeds, tuned alike, in one table"),
     "embed": Verb("data.embedded", "make the embedded task and its tiny base model (cached)"),
     "data": Verb("data.commands", "problems checked, converted, drawn"),
     "export": Verb("runtime.learner.export_command", "an HF folder of a checkpoint, or a run's newest"),

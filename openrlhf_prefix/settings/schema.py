@@ -112,7 +112,7 @@ def _one(action: argparse.Action) -> Schema:
 
 
 def of_compare() -> Schema:
-    """Of the file of a comparison (compare/plan.py)."""
+    """Of the file of a comparison (comparison/plan.py)."""
     flags, names = {"$ref": "schema.json"}, {"type": "array", "items": {"type": "string"}}
     rates = {"type": "array", "items": _RATE, "minItems": 1}
     task = _mapping_of(

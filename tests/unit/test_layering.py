@@ -35,7 +35,7 @@ def imported(path: Path) -> Iterator[str]:
 FLOORS = [
     ["cli"],
     ["verbs"],
-    ["compare", "runtime.audit", "runtime.evaluate"],
+    ["comparison", "runtime.audit", "runtime.evaluate"],
     ["runtime.driver"],
     ["plan"],
     ["runtime.controller"],

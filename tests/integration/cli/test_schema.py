@@ -12,7 +12,7 @@ pytest.importorskip("openrlhf")
 import jsonschema  # noqa: E402
 from referencing import Registry, Resource  # noqa: E402
 
-from openrlhf_prefix.compare.plan import Plan, Task  # noqa: E402
+from openrlhf_prefix.comparison.plan import Plan, Task  # noqa: E402
 from openrlhf_prefix.errors import UserError  # noqa: E402
 from openrlhf_prefix.settings import config  # noqa: E402
 from openrlhf_prefix.settings.reference import all_flags  # noqa: E402

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from openrlhf_prefix.compare.commands import EVALUATION, Job
-from openrlhf_prefix.compare.plan import BASE, FINAL, TUNE, Plan
-from openrlhf_prefix.compare.processes import CommandFailed, Processes
-from openrlhf_prefix.compare.results import Line, Results, evaluation_line, training_line
+from openrlhf_prefix.comparison.commands import EVALUATION, Job
+from openrlhf_prefix.comparison.plan import BASE, FINAL, TUNE, Plan
+from openrlhf_prefix.comparison.processes import CommandFailed, Processes
+from openrlhf_prefix.comparison.results import Line, Results, evaluation_line, training_line
 
 TRAINED = "settings.txt"  # in the run folder once the training ended well: the digest of its settings
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from openrlhf_prefix.compare.commands import Job
+from openrlhf_prefix.comparison.commands import Job
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.report.run_folder import RunFolder
 

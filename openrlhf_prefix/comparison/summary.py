@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from openrlhf_prefix.compare.plan import BASE, TUNE, Plan, Run
-from openrlhf_prefix.compare.results import Line
+from openrlhf_prefix.comparison.plan import BASE, TUNE, Plan, Run
+from openrlhf_prefix.comparison.results import Line
 from openrlhf_prefix.evaluation.intervals import mean_interval
 
 Estimate = tuple[float, float | None]  # mean over seeds, and half the width of its 95 % interval

@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from openrlhf_prefix.compare.plan import BASE, Plan
-from openrlhf_prefix.compare.summary import Entry, Estimate, Lines, entries
+from openrlhf_prefix.comparison.plan import BASE, Plan
+from openrlhf_prefix.comparison.summary import Entry, Estimate, Lines, entries
 
 STRONG, GREY = "#b2182b", "#4d4d4d"
 MUTED = ["#7a9cc6", "#8fbf9f", "#d9b382", "#b09cc8", "#9fc5c9", "#c9a0a0", "#b5b87d", "#a3a3a3"]

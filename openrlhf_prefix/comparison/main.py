@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from openrlhf_prefix.arguments import Parser, parser_of
-from openrlhf_prefix.compare.commands import Job, check_jobs, make_job
-from openrlhf_prefix.compare.plan import FINAL, Plan, read_plan
-from openrlhf_prefix.compare.plots import draw
-from openrlhf_prefix.compare.results import Results
-from openrlhf_prefix.compare.running import Runner
-from openrlhf_prefix.compare.summary import choose_rate, missing
-from openrlhf_prefix.compare.table import table
+from openrlhf_prefix.comparison.commands import Job, check_jobs, make_job
+from openrlhf_prefix.comparison.plan import FINAL, Plan, read_plan
+from openrlhf_prefix.comparison.plots import draw
+from openrlhf_prefix.comparison.results import Results
+from openrlhf_prefix.comparison.running import Runner
+from openrlhf_prefix.comparison.summary import choose_rate, missing
+from openrlhf_prefix.comparison.table import table
 from openrlhf_prefix.errors import RunStopped, UserError
 
 

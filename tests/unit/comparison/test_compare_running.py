@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from openrlhf_prefix.compare import processes as processes_module
-from openrlhf_prefix.compare import running
-from openrlhf_prefix.compare.commands import Job
-from openrlhf_prefix.compare.plan import Plan, Run, Task
-from openrlhf_prefix.compare.processes import CommandFailed, Processes
-from openrlhf_prefix.compare.results import Results
+from openrlhf_prefix.comparison import processes as processes_module
+from openrlhf_prefix.comparison import running
+from openrlhf_prefix.comparison.commands import Job
+from openrlhf_prefix.comparison.plan import Plan, Run, Task
+from openrlhf_prefix.comparison.processes import CommandFailed, Processes
+from openrlhf_prefix.comparison.results import Results
 from openrlhf_prefix.report.run_folder import RunFolder
 
 PLAN = Plan(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from openrlhf_prefix.compare.plan import Plan, Run, Task
-from openrlhf_prefix.compare.plots import draw
-from openrlhf_prefix.compare.summary import choose_rate, entries, missing
-from openrlhf_prefix.compare.table import table
+from openrlhf_prefix.comparison.plan import Plan, Run, Task
+from openrlhf_prefix.comparison.plots import draw
+from openrlhf_prefix.comparison.summary import choose_rate, entries, missing
+from openrlhf_prefix.comparison.table import table
 
 PLAN = Plan(
     train="base.yaml",

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openrlhf_prefix.compare.plan import Plan, Run, rate, read_plan
-from openrlhf_prefix.compare.summary import choose_rate
+from openrlhf_prefix.comparison.plan import Plan, Run, rate, read_plan
+from openrlhf_prefix.comparison.summary import choose_rate
 from openrlhf_prefix.errors import UserError
 
 FILE = {

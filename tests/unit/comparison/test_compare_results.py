@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from openrlhf_prefix.compare.commands import Job
-from openrlhf_prefix.compare.plan import Run
-from openrlhf_prefix.compare.results import Results, evaluation_line, training_line
+from openrlhf_prefix.comparison.commands import Job
+from openrlhf_prefix.comparison.plan import Run
+from openrlhf_prefix.comparison.results import Results, evaluation_line, training_line
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.report.run_folder import RunFolder
 

@@ -1,7 +1,7 @@
 """table.md: what was compared and what came out, with the grid of learning rates that each method was tuned on."""
 
-from openrlhf_prefix.compare.plan import BASE, Plan, rate
-from openrlhf_prefix.compare.summary import Entry, Estimate, Lines, choose_rate, entries, tuning_scores
+from openrlhf_prefix.comparison.plan import BASE, Plan, rate
+from openrlhf_prefix.comparison.summary import Entry, Estimate, Lines, choose_rate, entries, tuning_scores
 
 
 def table(plan: Plan, lines: Lines, failed: Lines) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_compare_summary import PLAN, make_lines
 
-from openrlhf_prefix.compare import plots
-from openrlhf_prefix.compare.summary import entries
+from openrlhf_prefix.comparison import plots
+from openrlhf_prefix.comparison.summary import entries
 
 WIDE = {"sft": [0.0, 0.5, 1.0], "rft": [0.9, 1.0, 1.0]}  # t intervals of +- 124 and +- 14 points
 PICTURES = [plots._curves, plots._pass, plots._accuracy]

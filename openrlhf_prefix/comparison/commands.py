@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from openrlhf_prefix.compare.plan import BASE, TUNE, Flags, Plan, Run
+from openrlhf_prefix.comparison.plan import BASE, TUNE, Flags, Plan, Run
 from openrlhf_prefix.data.files import check_datasets, iterate
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings.config import read_yaml

@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("openrlhf")
 
 from openrlhf_prefix import cli  # noqa: E402
-from openrlhf_prefix.compare.commands import check_jobs, make_job  # noqa: E402
-from openrlhf_prefix.compare.main import alone  # noqa: E402
-from openrlhf_prefix.compare.plan import Run, read_plan  # noqa: E402
+from openrlhf_prefix.comparison.commands import check_jobs, make_job  # noqa: E402
+from openrlhf_prefix.comparison.main import alone  # noqa: E402
+from openrlhf_prefix.comparison.plan import Run, read_plan  # noqa: E402
 from openrlhf_prefix.errors import UserError  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
