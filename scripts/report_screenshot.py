@@ -56,7 +56,9 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.call("Browser.close")  # ends its child processes, too, before their folder goes
         self.open_sockets.close()
+        self.process.wait(timeout=20)
         self._end()
 
     def _tab(self) -> str:
