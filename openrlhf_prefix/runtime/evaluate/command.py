@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import openrlhf_prefix
 from openrlhf_prefix import pins
 from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.data.files import check_template
@@ -73,7 +74,8 @@ def _summed_up(
         verdicts = [records.verdicts(task.name, question.id, count) for question in task.questions]
         tasks[task.name] = results.task_result(verdicts, options.k or [count])
         correct[task.name] = [sum(verdict.score > 0 for verdict in row) for row in verdicts]
-    versions = {package.name: package.found for package in pins.installed()}
+    versions = {"openrlhf_prefix": openrlhf_prefix.__version__}
+    versions |= {package.name: package.found for package in pins.installed() if package.found}
     return correct, {
         "config_general": {**prepared.settings, "max_len": prepared.max_len, "versions": versions},
         "results": results.with_means(tasks),
