@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import openrlhf_prefix
 from openrlhf_prefix import pins
@@ -64,8 +65,8 @@ def show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
 
 
-def run(name: str, argv: Sequence[str]) -> None:
-    """One verb, or its help. Raises UserError for what is not one."""
+def run(name: str, argv: Sequence[str]) -> Any:
+    """One verb, or its help; returns what its main() does. Raises UserError for what is not one."""
     if name not in VERBS:
         raise UserError(f"unknown verb {name!r}: choose one of {', '.join(VERBS)}")
     verb = VERBS[name]
@@ -76,8 +77,8 @@ def run(name: str, argv: Sequence[str]) -> None:
         following = [] if asked is None else argv[asked + 1 : asked + 2]
         topic = next((word for word in following if not word.startswith("-")), None)
         show(help_text(verb.load().parser(), topic))
-        return
-    verb.load().main(argv)
+        return None
+    return verb.load().main(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -19,8 +19,9 @@ from openrlhf_prefix.comparison.table import table
 from openrlhf_prefix.errors import RunStopped, UserError
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs what is not finished yet, then writes table.md and the pictures. RunStopped where a run failed."""
+def main(argv: Sequence[str]) -> str:
+    """Runs what is not finished yet, then writes table.md and the pictures; returns the folder. RunStopped where a run
+    failed."""
     options = _parse(argv)
     plan = read_plan(options.config)
     folder = options.folder or Path("runs") / options.config.stem
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
         if not (folder / "results.jsonl").exists():
             raise UserError(f"{folder} holds no results.jsonl: check --folder, or leave --report_only out")
         report(plan, Results(folder), folder)
-        return
+        return str(folder)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end is an interrupt
     try:
         jobs = check_jobs(plan, folder / "runs")
@@ -36,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
             run(plan, jobs, folder, options.config, options.jobs)
     except KeyboardInterrupt:
         raise RunStopped("interrupted; the same command goes on with the runs that are not finished") from None
+    return str(folder)
 
 
 @contextmanager

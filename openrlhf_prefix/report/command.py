@@ -34,15 +34,21 @@ def main(argv: Sequence[str]) -> None:
         serve(options.runs, options.port, _budget(options))
         return
     output = options.output or (options.runs[0] / NAME if len(options.runs) == 1 else Path(NAME))
+    size = make(options.runs, output, _budget(options))
+    print(f"{output} ({size / 1e6:.1f} MB): open it in a browser")
+
+
+def make(runs: list[Path], output: Path, budget: int) -> int:
+    """Writes the page of the runs, with at most `budget` characters of samples; returns its length."""
     try:
-        text = page(payload(read_runs(options.runs), _budget(options)))
+        text = page(payload(read_runs(runs), budget))
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}): see whose it is") from None
     try:
         write(text, output)
     except OSError as error:
         raise UserError(f"{output} cannot be written ({error.strerror}): give another --output") from None
-    print(f"{output} ({len(text) / 1e6:.1f} MB): open it in a browser")
+    return len(text)
 
 
 def _budget(options: argparse.Namespace) -> int:

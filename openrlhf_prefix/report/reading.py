@@ -83,7 +83,7 @@ def read_runs(paths: list[Path]) -> list[Run]:
 
 def read_run(path: Path, name: str) -> Run:
     """Raises UserError for a folder of which nothing can be shown."""
-    _check(path)
+    check_folder(path)
     metrics, evaluations, notes = Lines(path / "metrics.jsonl"), Lines(path / "evaluations.jsonl"), []
     rows = [_numbers(row) for _, row in metrics]
     judged = [row for _, row in evaluations]
@@ -106,7 +106,8 @@ def read_run(path: Path, name: str) -> Run:
     return run
 
 
-def _check(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Raises UserError for a folder that is not one of a run."""
     if not path.is_dir():
         raise UserError(f"there is no folder {path}: name a run folder, the --run.dir of `train`")
     if any((path / f"{name}.jsonl").is_file() for name in ROWS) or (path / "config.yaml").is_file():

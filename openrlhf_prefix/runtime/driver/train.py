@@ -13,8 +13,8 @@ def parser() -> Parser:
     return parser_of("train", "Train, evaluate and export, alone or against the cluster at RAY_ADDRESS.")
 
 
-def main(argv: Sequence[str]) -> None:
-    """A run; with --dry_run what it would refuse, and its flags, shown and saved."""
+def main(argv: Sequence[str]) -> str:
+    """A run, in the folder that is returned; with --dry_run what it would refuse, and its flags, shown and saved."""
     resolved = resolve(argv)
     if not resolved.dry_run:
         secrets.off_the_command_line(resolved.args)
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> None:
 
     if not resolved.dry_run:
         launch.train(resolved)
-        return
+        return resolved.args.run.dir
     secrets.of_servers(resolved.args)
     launch.check(resolved)
     for line in this_machine.look(resolved.args):
@@ -35,3 +35,4 @@ def main(argv: Sequence[str]) -> None:
     print(text, end="")
     place = "not saved: the folder holds a run" if folder.used() else f"saved in {folder.write_config(text)}"
     print(f"# dry run: train would start; {place}; {launch.UNCHECKED}")
+    return resolved.args.run.dir

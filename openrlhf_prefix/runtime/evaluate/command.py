@@ -23,14 +23,18 @@ from openrlhf_prefix.runtime.evaluate.prepare import Prepared, prepare
 from openrlhf_prefix.runtime.evaluate.sampling import sample
 
 
-def main(argv: Sequence[str]) -> None:
-    """Prints one line: of one task avg@n and pass@k with their intervals, of several each one's metric and error."""
-    options = _parse(argv)
-    evaluate(options)
+def main(argv: Sequence[str]) -> dict[str, Any]:
+    """Prints one line: of one task avg@n and pass@k with their intervals, of several each one's metric and error;
+    returns what evaluate() does."""
+    return evaluate(_parse(argv))
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """What --output has in results_<time>.json. Raises UserError before an engine starts."""
+    """What --output has in results_<time>.json, and with --against "comparison" beside it.
+
+    Raises:
+        UserError: before an engine starts.
+    """
     prepared = prepare(options)
     bases = against.find(options, prepared) if options.against else None
     request = divergence.prepare(options, bases.model) if bases and options.kl_prompts else None
@@ -52,7 +56,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         options.json.write_text(json.dumps(record) + "\n", encoding="utf-8")
     if bases and base:
         record, text = against.compared(found, base, bases, options)
-        _write(options, "comparison", record | ({"kl": moved} if moved else {}))
+        found |= {"comparison": record | ({"kl": moved} if moved else {})}
+        _write(options, "comparison", found["comparison"])
         print(f"\nagainst {bases.model}\n{text}")
         if moved:
             print(f"KL(base || now) {moved['per_token']:.4f} nats a token, responses {moved['responses']}")

@@ -1,0 +1,1 @@
+"""Train, evaluate and compare from Python, over the code of the command line; `openrlhf_prefix` itself names them."""
