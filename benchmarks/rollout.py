@@ -115,10 +115,14 @@ class Ours:
         params.ignore_eos = True
         started = time.perf_counter()
         groups = [
-            (0, [RolloutRequest(str(n), k, "5", prompt, [], 0.0, seed + n * ROWS + k, length) for k in range(ROWS)])
+            (
+                0,
+                [RolloutRequest(str(n), k, "5", prompt, [], 0.0, seed + n * ROWS + k, length) for k in range(ROWS)],
+                params,
+            )
             for n, prompt in enumerate(prompts)
         ]
-        pending, rows = self.engines.submit(groups, params, PROMPT + length), []
+        pending, rows = self.engines.submit(groups, PROMPT + length), []
         while pending:
             ready, pending = self.engines.wait(pending, 1, 10.0)
             for answer in ready:

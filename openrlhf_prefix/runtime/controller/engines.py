@@ -82,23 +82,23 @@ class Engines:
             self._recover()
             return ray.get([getattr(handle, calls).remote() for handle in self.handles])
 
-    def submit(self, groups: Sequence[tuple[int, list[Any]]], *options: Any) -> list[Any]:
+    def submit(self, groups: Sequence[tuple[int, list[Any], Any]], max_length: int) -> list[Any]:
         """Asks for groups, each of the engine by its side, which starts on all of its own at once (turns.py).
 
         Args:
-            groups: number of the engine and requests.
-            options: further arguments of generate_group.
+            groups: number of the engine, requests, and how they are sampled.
+            max_length: of prompt and response together.
 
         Returns:
             A reference per group, for wait() and get().
         """
-        batch, sizes, places = uuid.uuid4().hex, Counter(engine for engine, _ in groups), Counter()
+        batch, sizes, places = uuid.uuid4().hex, Counter(engine for engine, *_ in groups), Counter()
         answers = []
-        for engine, requests in groups:
+        for engine, *call in groups:
             turn = Turn(batch, places[engine], sizes[engine])
             places[engine] += 1
-            answers.append(self.handles[engine].generate_group.remote(turn, requests, *options))
-            self._groups[answers[-1]] = _Group(engine, turn, (requests, *options), answers[-1])
+            answers.append(self.handles[engine].generate_group.remote(turn, *call, max_length))
+            self._groups[answers[-1]] = _Group(engine, turn, (*call, max_length), answers[-1])
         self._heard = time.time()
         return answers
 

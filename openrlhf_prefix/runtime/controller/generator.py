@@ -3,16 +3,24 @@
 Runs in the controller. For every slot of a group the sampler draws a prefix at the current global step; evaluation
 draws none. Each group goes to one engine as one call. Responses come back in any order and are put back into the
 order of the problems, so that a batch does not depend on which engine was faster.
+
+The rollouts after an evaluated step come from the same weights as its evaluation: the engines are asked for both at
+once, and what would wait for the longest rows of one is busy with the other.
 """
 
 import heapq
 import math
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
+from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
@@ -27,6 +35,17 @@ from openrlhf_prefix.runtime.engine.rollout import RolloutRequest
 from openrlhf_prefix.runtime.seams import replaced
 
 
+@dataclass
+class Evaluation:
+    """Samples of all held-out problems with the weights of now, asked for with the next rollouts."""
+
+    options: dict[str, Any]  # of generate_samples, for this
+    answers: list[Any] = field(default_factory=list)  # Ray references, one a problem, once the engines were asked
+    samples: list[Experience] = field(default_factory=list)  # in the order of the problems
+    failures: list[dict[str, Any]] = field(default_factory=list)  # rewards that failed
+    seconds: float = 0.0  # waited for it, after the last rollout where it came with rollouts
+
+
 class PrefixSamplesGenerator(SamplesGenerator):
     """OpenRLHF's generator with prefixes."""
 
@@ -38,9 +57,36 @@ class PrefixSamplesGenerator(SamplesGenerator):
         self.step = 0  # global step that the next rollouts belong to; set by the trainer
         self.failures: list[dict[str, Any]] = []  # rewards that failed in the last batch
         self._position: dict[str, int] = {}
+        self.evaluation: Evaluation | None = None  # still to be sampled
 
-    def generate_eval_samples(self, **generate_kwargs: Any) -> list[Experience]:
-        return super().generate_eval_samples(evaluating=True, **generate_kwargs)
+    def evaluated(self, evaluation: Evaluation) -> Evaluation:
+        """With its samples: those that came with the last rollouts, or else sampled now, by themselves."""
+        if self.evaluation is evaluation:
+            with self._awake():
+                self._ask([], {})
+                self._collect()
+        return evaluation
+
+    @contextmanager
+    def _awake(self) -> Iterator[None]:
+        """The engines are awake while the block runs."""
+        if not self.args.vllm.enable_sleep:
+            yield
+            return
+        batch_vllm_engine_call(self.vllm_engines, "wake_up")
+        yield
+        batch_vllm_engine_call(self.vllm_engines, "sleep")
+
+    def _collect(self) -> None:
+        """The samples of the evaluation under way; failed rewards of theirs stay apart from those of rollouts."""
+        evaluation, self.evaluation = self.evaluation, None
+        started = time.time()
+        of_rollouts, self.failures = self.failures, evaluation.failures
+        for answer in evaluation.answers:
+            rows = self.engines.get(answer)
+            evaluation.samples += [self._process_response_into_experience(row, **evaluation.options) for row in rows]
+        self._check_failures(len(evaluation.samples))
+        self.failures, evaluation.seconds = of_rollouts, time.time() - started
 
     def _generate_vllm(
         self, dataloader_iter: Any, num_prompts: int, dynamic_filtering: bool, **kwargs: Any
@@ -62,6 +108,8 @@ class PrefixSamplesGenerator(SamplesGenerator):
             kept += with_signal(found, self.args)
             missing = num_prompts - len(kept) // self.args.rollout.n_samples_per_prompt
         self._check_failures(rows)
+        if self.evaluation and self.evaluation.answers:
+            self._collect()
         _level_info(kept)
         return kept, consumed, exhausted
 
@@ -77,19 +125,30 @@ class PrefixSamplesGenerator(SamplesGenerator):
     def _dispatch_prompts_to_vllm(
         self, prompts: list[Problem], labels: list[str], *, images: Any = None, **generate_kwargs: Any
     ) -> list:
-        """Asks the engine with the fewest rows for one group per problem; returns Ray references."""
-        rows = generate_kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
-        evaluating = generate_kwargs.get("evaluating", False)
-        params = self._sampling_params(generate_kwargs)
+        """Asks for one group per problem; returns Ray references."""
+        for problem in prompts:
+            self._position.setdefault(problem.id, len(self._position))
+        return self._ask(prompts, generate_kwargs)
+
+    def _ask(self, prompts: list[Problem], options: dict[str, Any]) -> list:
+        """Asks the engine with the fewest rows for each group; those of an evaluation that is due come last."""
+        waiting = self.evaluation if self.evaluation and not self.evaluation.answers else None
+        asked = [(problem, options, False) for problem in prompts]
+        if waiting:
+            asked += [(problem, waiting.options, True) for problem in self.eval_dataloader.problems]
         heap = [(load, index) for index, load in enumerate(self.engines.loads())]
         heapq.heapify(heap)
         groups = []
-        for problem in prompts:
-            self._position.setdefault(problem.id, len(self._position))
+        for problem, of_group, evaluating in asked:
+            rows = of_group.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
             load, index = heapq.heappop(heap)
             heapq.heappush(heap, (load + rows, index))
-            groups.append((index, [self._request(problem, slot, evaluating) for slot in range(rows)]))
-        return self.engines.submit(groups, params, generate_kwargs["max_len"])
+            requests = [self._request(problem, slot, evaluating) for slot in range(rows)]
+            groups.append((index, requests, self._sampling_params(of_group)))
+        answers = self.engines.submit(groups, self.args.data.max_len)
+        if waiting:
+            waiting.answers = answers[len(prompts) :]
+        return answers[: len(prompts)]
 
     def _sampling_params(self, generate_kwargs: dict[str, Any]) -> SamplingParams:
         """One output a row, at its end; as text only where a stop string is looked for in it, or an agent reads it."""

@@ -1,7 +1,7 @@
 """What of the controller is saved and restored: upstream's counters and best metric, and the parts that join them.
 
-A regular checkpoint is the state before the evaluation of its step, the best one that after it: a run that resumes
-from a regular one evaluates again, so that whatever the evaluation moves is moved once.
+A checkpoint is the state at the end of its step, before the step's evaluation; the best one knows its score as well. A
+run that resumes from either evaluates its step again, beside the next rollouts, as the run did that it goes on.
 """
 
 import time
@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from openrlhf_prefix.checkpoint import manifest
-from openrlhf_prefix.checkpoint.store import Store, is_best, place
+from openrlhf_prefix.checkpoint.store import Store, place
 from openrlhf_prefix.runtime.controller.times import Clock
 from openrlhf_prefix.runtime.learner.checkpoints import (
     Attributes,
@@ -42,17 +42,18 @@ class Resumable:
             return
         confirm(self.checkpoint)
         states = load_controller(self.checkpoint)
-        step, evaluated = states["global_step"], is_best(self.checkpoint.name)
+        step = states["global_step"]
         self.saved, self.samples_generator.step, self.last_states = step, step, states
         self.clock.first_step = step
-        self.folder.rewind(step, evaluated)
+        again = bool(self.eval_dataloader) and step % self.args.eval.steps == 0
+        self.folder.rewind(step, evaluated=not again)
         self.restore_best_checkpoint_state(states)
         unpack(self.parts, states["parts"])
         self.read_evaluations()
         self.show(f"resumed after step {step}", step)
-        if self.eval_dataloader and step % self.args.eval.steps == 0 and not evaluated:
+        if again:
             self.broadcast_to_vllm()
-            self.save_best_checkpoint(self.evaluate(step, **self.eval_kwargs()), step, dict(states))
+            self.evaluate(step, **self.eval_kwargs())
 
     def init_checkpoint_states(self) -> dict[str, Any]:
         """Where upstream's loop starts."""
@@ -65,8 +66,7 @@ class Resumable:
 
     def save_best_checkpoint(self, eval_metrics: Any, global_step: int, client_states: Any = None) -> None:
         before, started = self.best_eval_metric_value, time.time()
-        states = {**(client_states or {}), "parts": pack(self.parts)}
-        super().save_best_checkpoint(eval_metrics, global_step, states)
+        super().save_best_checkpoint(eval_metrics, global_step, client_states)
         if self.best_eval_metric_value > before:
             self.note_save(f"best_global_step{global_step}", time.time() - started)
 

@@ -48,8 +48,8 @@ class SupervisedStage:
             self.controller.save_logs_and_checkpoints(step, status, self.position(step))
             if step % self.args.eval.steps == 0 and self.controller.eval_dataloader:
                 self.controller.broadcast_to_vllm()
-                scores = self.controller.evaluate(step, **self.controller.eval_kwargs())
-                self.controller.save_best_checkpoint(scores, step, self.position(step))
+                self.controller.evaluate(step, **self.controller.eval_kwargs())
+                self.controller.finish_evaluation()
         return step
 
     def position(self, step: int) -> dict[str, Any]:

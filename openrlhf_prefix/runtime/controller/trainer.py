@@ -24,7 +24,7 @@ from openrlhf_prefix.runtime.controller.about import about
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.controller.engines import Engines
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
-from openrlhf_prefix.runtime.controller.generator import PrefixSamplesGenerator
+from openrlhf_prefix.runtime.controller.generator import Evaluation, PrefixSamplesGenerator
 from openrlhf_prefix.runtime.controller.live_report import LiveReport
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.resumable import Resumable
@@ -95,6 +95,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.supervised = SupervisedStage(self, demonstrations, sft_steps(args, self.total_steps))
         self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
         self.evaluations: dict[int, dict[str, float]] = {}
+        self.evaluated: tuple[int, Evaluation] | None = None  # a step, of which there are no scores yet
         self.silence = Silence()
         self.weight_check: dict[str, float] = {}
         self.check = WeightCheck(args.run.check_weights_every)
@@ -109,15 +110,18 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             self.resume()
             problems = len(self.prompts_dataloader), len(self.eval_dataloader or ())
             self.folder.write_about(about(self.total_steps, *problems))
-            if self.eval_dataloader and not self.saved and self.args.run.eval_at_start:
-                self.evaluate(0, **self.eval_kwargs())
             step = self.samples_generator.step
+            if self.eval_dataloader and not self.saved and self.args.run.eval_at_start:
+                self.evaluate(step, **self.eval_kwargs())
+            if step < self.supervised.end:  # no rollouts come, which the evaluation could be sampled with
+                self.finish_evaluation()
             if (after := self.supervised.run(step)) > step:
                 self.samples_generator.step, self.resume_at = after, self.supervised.position(after)
             super().fit(after)
             step = self.samples_generator.step
             if self.eval_dataloader and step not in self.evaluations:
                 self.evaluate(step, **self.eval_kwargs())
+            self.finish_evaluation()
         except (RunPaused, EngineLost) as stop:
             raise type(stop)(f"{stop.args[0]}; {self.save_last_step()}") from None
         self.write_summary(step)
@@ -132,6 +136,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
 
     def train_step(self, rollout_samples: list, global_step: int) -> tuple[dict[str, Any], int]:
         """Upstream's, but our experience maker returns metrics too, and rows that are dealt out (batches.py)."""
+        self.finish_evaluation()
         times = Times()
         with times("make_experience"):
             batch = self.experience_maker.make(rollout_samples, global_step)
@@ -203,7 +208,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             metrics["engines_replaced"] = float(self.engines.deaths)
             self.show(f"replaced {self.engines.deaths} engine(s) that died", global_step)
         self.folder.append("metrics", [{"step": global_step, **metrics}])
-        self.note_failures(global_step)
+        self.note_failures(global_step, self.samples_generator.failures)
         self.show(step_line(global_step, self.total_steps, metrics), global_step)
         self.say(self.silence.after(metrics), global_step)
         if not self.warned and (warning := given_away(metrics)):
@@ -220,9 +225,8 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             raise self.engines.lost
         self.stopping.step_done()
 
-    def note_failures(self, global_step: int) -> None:
-        """Rewards of the last batch that failed go into the run folder, with their tracebacks."""
-        failures, self.samples_generator.failures = self.samples_generator.failures, []
+    def note_failures(self, global_step: int, failures: list[dict[str, Any]]) -> None:
+        """Rewards that failed go into the run folder, with their tracebacks."""
         self.folder.append("reward_failures", [{"step": global_step, **failure} for failure in failures])
 
     def read_evaluations(self) -> None:
@@ -236,12 +240,26 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             "n_samples_per_prompt": self.args.eval.n_samples_per_prompt,
         }
 
-    @torch.no_grad()
     def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
-        """avg@n (pass1, OpenRLHF's name for it) and pass@n of every source of the held-out problems."""
-        started = time.time()
-        samples = self.samples_generator.generate_eval_samples(**generate_kwargs)
-        size = generate_kwargs["n_samples_per_prompt"]
+        """Has held-out problems sampled with the next rollouts; finish_evaluation() has the scores."""
+        self.evaluated = global_step, Evaluation(generate_kwargs)
+        self.samples_generator.evaluation = self.evaluated[1]
+        return {}
+
+    @torch.no_grad()
+    def finish_evaluation(self) -> None:
+        """avg@n (pass1, OpenRLHF's name for it) and pass@n of every source of the held-out problems, if any were to be
+        sampled; the weights are still those that were evaluated."""
+        if self.evaluated is None:
+            return
+        (step, evaluation), self.evaluated = self.evaluated, None
+        self.samples_generator.evaluated(evaluation)
+        logs = self._record_evaluation(step, evaluation)
+        if step:
+            self.save_best_checkpoint(logs, step, dict(self.last_states))
+
+    def _record_evaluation(self, global_step: int, evaluation: Evaluation) -> dict[str, float]:
+        samples, size = evaluation.samples, evaluation.options["n_samples_per_prompt"]
         failed = [bool(sample.info["reward_failed"]) for sample in samples]
         rewards = [None if lost else float(one.rewards) for one, lost in zip(samples, failed, strict=True)]
         groups = [rewards[start : start + size] for start in range(0, len(rewards), size)]
@@ -251,11 +269,11 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         extra = {
             "eval_truncated_rate": sum(bool(sample.truncated) for sample in samples) / len(samples),
             "eval_rewards_failed": float(sum(failed)),
-            "timing/evaluation": time.time() - started,
+            "timing/evaluation": evaluation.seconds,
         }
         self.folder.append("evaluations", [one.row(global_step) for one in tallies])
         self.folder.append("metrics", [{"step": global_step, **logs, **extra}])
-        self.note_failures(global_step)
+        self.note_failures(global_step, evaluation.failures)
         self.show(eval_line(global_step, logs, sum(failed), len(samples)), global_step)
         self.say(self.report.refresh(), global_step)
         for logger in (self.wandb_logger, self.tensorboard_logger):

@@ -37,7 +37,7 @@ class Engine:
 
     def _call(self, method: str, *call: Any) -> Answer:
         if method != "ping":
-            self.events.append((method, self.number, *call[:2] * (method == "generate_group")))
+            self.events.append((method, self.number, *call[:3] * (method == "generate_group")))
         if self.error and method == "ping" and self.comes_back:  # Ray brings it back after one refusal
             error, self.error, self.birth = self.error, None, self.birth + 1
             return Answer(error)
@@ -94,8 +94,8 @@ GONE = ActorUnavailableError("gone", None)
 def test_what_a_dead_engine_had_not_answered_is_asked_again_after_it_has_the_weights(world, error, killed) -> None:
     """Of three groups the first was answered; engine 1 goes on with its own. vLLM's process may die without its
     actor, which is then killed so that Ray makes both anew."""
-    groups = [(0, ["a"]), (1, ["d"]), (0, ["b"]), (0, ["c"])]
-    first, other, second, third = world.engines.submit(groups, "params", 64)
+    groups = [(0, ["a"], "params"), (1, ["d"], "params"), (0, ["b"], "params"), (0, ["c"], "others")]
+    first, other, second, third = world.engines.submit(groups, 64)
     turns = [event[2] for event in world.events]
     assert len({turn.batch for turn in turns}) == 1
     assert [turn[1:] for turn in turns] == [(0, 3), (0, 1), (1, 3), (2, 3)] and len(
@@ -121,7 +121,7 @@ def test_what_a_dead_engine_had_not_answered_is_asked_again_after_it_has_the_wei
     world.engines.wait = answering
     assert world.engines.get(second) == ["row of b"] and world.engines.get(third) == ["row of c"]
     alone = Turn(turns[0].batch, 0, 1)  # "a" will not come again to make the three complete
-    again = [("generate_group", 0, alone, ["b"]), ("generate_group", 0, alone, ["c"])]
+    again = [("generate_group", 0, alone, ["b"], "params"), ("generate_group", 0, alone, ["c"], "others")]
     assert world.events == [*killed, ("configure", 0), ("rejoin", True), *again]
     assert world.engines.deaths == 1
 
@@ -151,7 +151,7 @@ def test_a_second_death_in_one_step_ends_the_run_and_one_in_the_next_does_not(wo
 
 
 def test_an_error_that_is_no_death_is_raised(world) -> None:
-    (answer,) = world.engines.submit([(0, ["a"])], "params", 64)
+    (answer,) = world.engines.submit([(0, ["a"], "params")], 64)
     answer.value = ValueError("a fault of ours")
     with pytest.raises(ValueError, match="a fault of ours"):
         world.engines.get(answer)
@@ -159,6 +159,6 @@ def test_an_error_that_is_no_death_is_raised(world) -> None:
 
 def test_engines_that_say_nothing_end_the_run_with_their_numbers(world, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(deadlines.VARIABLE, "0.01")
-    answers = world.engines.submit([(1, ["a"]), (1, ["b"])], "params", 64)
+    answers = world.engines.submit([(1, ["a"], "params"), (1, ["b"], "params")], 64)
     with pytest.raises(RunStopped, match="no answer from engine 1 for 0 s"):
         world.engines.wait(answers, 1, 10.0)
