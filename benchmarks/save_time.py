@@ -34,6 +34,7 @@ def measure(folder: Path) -> None:
     times["plain"] = time.time() - started
     started = time.time()
     policy.save_checkpoint("global_step1", {})
+    policy.saves(wait=True)
     times["ours"] = time.time() - started
     times["parameters"] = sum(parameter.ds_numel for parameter in engine.module.parameters())
     torch.save(times, folder / "times.pt")

@@ -199,6 +199,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--run.phase_seconds", type=float, default=3600.0, help="deadline of an answer of a rank or an engine")
     add("--run.verbose", action="store_true", default=False, help="show what the Ray workers print")
     add("--run.check_weights_every", type=int, default=10, help="syncs from one check to the next, after the first 5")
+    add(
+        "--run.background_save",
+        type=boolean,
+        default=True,
+        help="write checkpoints while the next steps run, from a copy of weights and optimizer in host memory",
+    )
     add("--run.eval_at_start", type=boolean, default=True, help="evaluate the base model before the first step")
 
     group = parser.add_argument_group("ckpt", "beside OpenRLHF's own checkpoint flags")

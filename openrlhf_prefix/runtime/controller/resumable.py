@@ -12,16 +12,8 @@ import ray
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import Store, place
 from openrlhf_prefix.runtime.controller.times import Clock
-from openrlhf_prefix.runtime.learner.checkpoints import (
-    Attributes,
-    Generators,
-    Stateful,
-    confirm,
-    folder_of,
-    load_controller,
-    pack,
-    unpack,
-)
+from openrlhf_prefix.runtime.learner.checkpoints import confirm, folder_of, load_controller
+from openrlhf_prefix.runtime.learner.states import Attributes, Generators, Stateful, pack, unpack
 
 
 class Resumable:
@@ -34,7 +26,8 @@ class Resumable:
         self.parts: dict[str, Stateful] = {"kl": Attributes(self.kl_ctl, ["value"]), "generators": Generators()}
         self.clock = self.parts["clock"] = Clock()
         self.last_states: dict[str, Any] = {}  # what a checkpoint of the last finished step holds of this process
-        self.saved = 0  # step of the last checkpoint
+        self.saved = 0  # step of the last complete checkpoint
+        self.held_up: dict[str, float] = {}  # seconds that the step waited for a save
 
     def resume(self) -> None:
         """Goes back to the checkpoint that the driver chose, and makes up for the evaluation that follows it."""
@@ -68,26 +61,30 @@ class Resumable:
         before, started = self.best_eval_metric_value, time.time()
         super().save_best_checkpoint(eval_metrics, global_step, client_states)
         if self.best_eval_metric_value > before:
-            self.note_save(f"best_global_step{global_step}", time.time() - started)
+            self.held_up[f"best_global_step{global_step}"] = time.time() - started
 
-    def note_save(self, tag: str, seconds: float) -> None:
-        """Size and time of a checkpoint, for the run folder."""
-        if self.args.ckpt.disable_ds:
-            return
-        self.saved = place(tag)[0]
+    def note_saves(self, wait: bool = False) -> None:
+        """Size and time of the checkpoints that have become complete, for the run folder."""
+        saves = ray.get(self.actor_model_group.async_run_method(method_name="saves", wait=wait))
         store = Store(folder_of(self.args))
-        files = manifest.read(store.folder / tag)["files"].values()
-        row = {"checkpoint/bytes": sum(entry["size"] for entry in files), "timing/checkpoint": seconds}
-        if leftovers := store.leftovers():
-            row["checkpoint/leftovers"] = leftovers
-        self.folder.append("metrics", [{"step": self.saved, **row}])
+        for tag, seconds in saves[0]:
+            self.saved = max(self.saved, place(tag)[0])
+            files = manifest.read(store.folder / tag)["files"].values()
+            row = {"checkpoint/bytes": sum(entry["size"] for entry in files), "checkpoint/seconds": seconds}
+            if tag in self.held_up:
+                row["timing/checkpoint"] = self.held_up.pop(tag)
+            if leftovers := store.leftovers():
+                row["checkpoint/leftovers"] = leftovers
+            self.folder.append("metrics", [{"step": place(tag)[0], **row}])
 
     def save_last_step(self) -> str:
         """A checkpoint of the last finished step, unless there is one; says which step is saved."""
         step = self.last_states.get("global_step", 0)
+        self.note_saves(wait=True)
         if step > self.saved:
             save = self.actor_model_group.async_run_method("save_checkpoint", f"global_step{step}", self.last_states)
             ray.get(save)
+            self.note_saves(wait=True)
         if not step or self.args.ckpt.disable_ds:
             return "nothing is saved" + (" (ckpt.disable_ds)" if step else ": no step was finished")
         return f"step {step} is saved"

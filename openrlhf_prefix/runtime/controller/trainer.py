@@ -4,6 +4,7 @@ Upstream's fit() runs unchanged; a step is ours: rows from the experience maker,
 and what a person or a program wants to read into the run folder.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -122,8 +123,13 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
             if self.eval_dataloader and step not in self.evaluations:
                 self.evaluate(step, **self.eval_kwargs())
             self.finish_evaluation()
+            self.note_saves(wait=True)
         except (RunPaused, EngineLost) as stop:
             raise type(stop)(f"{stop.args[0]}; {self.save_last_step()}") from None
+        except Exception:
+            with contextlib.suppress(ray.exceptions.RayActorError):  # of a trainer that has died
+                self.note_saves(wait=bool(self.held_up))
+            raise
         self.write_summary(step)
         self.say(self.report.finish(), step)
         self.close()
@@ -218,7 +224,8 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         # Upstream saves on its own schedule, and logs beside it.
         super().save_logs_and_checkpoints(global_step, logs_dict, self.step_states(client_states or {}))
         if global_step % self.args.ckpt.save_steps == 0:
-            self.note_save(f"global_step{global_step}", time.time() - started)
+            self.held_up[f"global_step{global_step}"] = time.time() - started
+        self.note_saves()
         self.engines.deaths = 0
         self.say(self.report.refresh(), global_step)
         if self.engines.lost:

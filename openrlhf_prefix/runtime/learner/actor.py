@@ -15,8 +15,10 @@ from openrlhf_prefix.runtime import context, deadlines, seams
 from openrlhf_prefix.runtime.learner import checkpoints, export, lora
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer, hold_at_end
 from openrlhf_prefix.runtime.learner.average import PART, Average
+from openrlhf_prefix.runtime.learner.background import Background, Saved
 from openrlhf_prefix.runtime.learner.fp32 import InFp32
 from openrlhf_prefix.runtime.learner.probe import accumulation_coefficients
+from openrlhf_prefix.runtime.learner.states import Generators
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.rows.fields import ActorForward
 from openrlhf_prefix.runtime.weights.check import flip_lowest_bits, trainer_fingerprints
@@ -41,15 +43,16 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
             super().init_model_from_pretrained(strategy, pretrain, max_steps, *args, **kwargs)
         flags.enable_ema = averaged
         hold_at_end(self.actor_scheduler, max_steps)
+        self.background = Background(strategy.args.run.background_save)
         # By name: further state of this rank joins here, and is saved and restored with the checkpoint.
-        self.parts = {"generators": checkpoints.Generators(), "trainer": self.trainer}
+        self.parts = {"generators": Generators(), "trainer": self.trainer}
         if averaged:
             self.trainer.average = self.parts[PART] = Average(self.actor.model.optimizer, flags.ema_beta)
         if chosen:
             checkpoints.load_rank(checkpoints.folder_of(strategy.args) / chosen, self.parts)
 
     def save_checkpoint(self, tag: str, client_states: Any = None, **metric: Any) -> None:
-        """One complete checkpoint instead of upstream's, see checkpoints.py."""
+        """Begins a checkpoint in place of upstream's, see checkpoints.py; saves() tells when it is complete."""
         args = self.strategy.args
         store = Store(checkpoints.folder_of(args))
         companions = partial(export.write_companions, config=self.actor.model.module.config, args=args)
@@ -57,11 +60,15 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
             facts = {**context.of(args).facts, "metric": metric}
             if args.ds.lora.rank:
                 facts["lora_dtype"] = str(lora.adapter_dtype(self.actor.model.module)).removeprefix("torch.")
-            checkpoints.save(self.actor.model, store, tag, self.parts, client_states or {}, facts, companions)
-            if dist.get_rank() == 0:
-                store.prune(tag, args.ckpt.max_num, args.ckpt.max_mem * 2**30)
+            after = partial(store.prune, tag, args.ckpt.max_num, args.ckpt.max_mem * 2**30)
+            states = self.parts, client_states or {}, facts
+            checkpoints.save(self.actor.model, store, tag, *states, companions, self.background, after)
         if self.save_hf_ckpt:
             self._export(Path(args.ckpt.path) / f"{tag}_hf")
+
+    def saves(self, wait: bool) -> list[Saved]:
+        """Checkpoints that have become complete since the last call. Raises what kept one from it."""
+        return self.background.complete(wait)
 
     def save_model(self) -> None:
         """The export at the end of a run."""

@@ -1,25 +1,23 @@
 """Saving and restoring everything that a bit-exact continuation needs, on all ranks.
 
     rank 0       opens the folder under a name that nobody looks for
-    every rank   writes its DeepSpeed share and its random number generators
+    every rank   copies its DeepSpeed share and its random number generators; from here on the next step may run
+    every rank   writes them
     rank 0       writes the controller's state and an export without weights
     every rank   brings what it wrote to the disk and takes the checksums
     rank 0       sees that this is the folder, writes the manifest, renames the folder, removes what is not needed
 
 A kill at any of these lines leaves the checkpoints before it as they were (checkpoint/store.py). Which files a rank
-wrote is noted as it writes them: a shared file system may show it an old list of names.
+wrote is known from what it was given: a shared file system may show it an old list of names.
 """
 
 import contextlib
-import random
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -27,76 +25,21 @@ from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.store import PARTIAL, Store, place
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.learner import pickles
-from openrlhf_prefix.runtime.platform import adapter
+from openrlhf_prefix.runtime.learner.background import Background
+from openrlhf_prefix.runtime.learner.states import Stateful, pack, unpack
 
 CONTROLLER = "controller.pt"
 COMPANIONS = "hf"  # folder of an export's files beside the weights
+UNHARMED = (
+    ": the checkpoints before it are as they were; the same command with --ckpt.load_enable goes on after the last of "
+    "them"
+)
 SEEN_SECONDS = 120.0  # in which rank 0 has to see the files of the others; NFS keeps an old list for up to 60
-
-
-class Stateful(Protocol):
-    """A part of the controller process with state of its own; values must load with torch's weights_only."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-@dataclass
-class Attributes:
-    """Plain attributes of an object as a Stateful: Attributes(kl_controller, ["value"])."""
-
-    owner: Any
-    names: list[str]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self.owner, name) for name in self.names}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in self.names:
-            setattr(self.owner, name, state[name])
-
-
-class Generators:
-    """The random number generators of this process as a Stateful: Python, NumPy, PyTorch on CPU and GPU."""
-
-    def state_dict(self) -> dict[str, Any]:
-        kind, keys, *rest = np.random.get_state()
-        return {
-            "python": random.getstate(),
-            "numpy": (kind, keys.tolist(), *rest),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if adapter.current().name == "cuda" else None,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        kind, keys, *rest = state["numpy"]
-        random.setstate(state["python"])
-        np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))
-        torch.set_rng_state(state["torch"])
-        if state["cuda"] is not None:
-            torch.cuda.set_rng_state(state["cuda"])
 
 
 def local(parameter: torch.nn.Parameter) -> torch.Tensor:
     """What this rank holds of a parameter: its shard under ZeRO-3, else all of it."""
     return (parameter.ds_tensor if hasattr(parameter, "ds_tensor") else parameter).data
-
-
-def pack(parts: Mapping[str, Stateful]) -> dict[str, Any]:
-    """The states of all parts."""
-    return {name: part.state_dict() for name, part in parts.items()}
-
-
-def unpack(parts: Mapping[str, Stateful], states: Mapping[str, Any]) -> None:
-    """Restores all parts; RunStopped where the checkpoint knows others than the run has."""
-    if set(parts) != set(states):
-        raise RunStopped(
-            f"the checkpoint holds the state of {', '.join(sorted(states))}, this run has {', '.join(sorted(parts))}: "
-            "it was saved with other flags or by another version"
-        )
-    for name, part in parts.items():
-        part.load_state_dict(states[name])
 
 
 def folder_of(args: Any) -> Path:
@@ -166,8 +109,10 @@ def save(
     controller: Mapping[str, Any],
     facts: Mapping[str, Any],
     companions: Callable[[Path], None],
+    background: Background,
+    after: Callable[[], Any],
 ) -> None:
-    """Writes one complete checkpoint; all ranks have to call this.
+    """Begins one checkpoint, which is complete when `background` says so; all ranks have to call this.
 
     Args:
         engine: of DeepSpeed, between two optimizer steps.
@@ -175,32 +120,58 @@ def save(
         controller: state of the controller process, the same on all ranks.
         facts: for the manifest.
         companions: fills a folder with the files of an export beside its weights; called by rank 0.
+        background: of this rank.
+        after: called by rank 0 when the checkpoint is complete.
 
     Raises:
-        RunStopped: a weight is not finite; nothing was written.
+        RunStopped: a weight is not finite, and nothing was written; or what kept this save or the last one from it.
     """
     refuse_nonfinite(engine.module)
-    rank, partial = dist.get_rank(), store.folder / f"{PARTIAL}{tag}"
+    background.wait()
+    started, rank, partial = time.time(), dist.get_rank(), store.folder / f"{PARTIAL}{tag}"
     with written_or_stopped(tag):
         if rank == 0:
             store.begin(tag)
         dist.barrier()
-        with noted(engine) as written:
+        with held_back(engine) as theirs:
             engine.save_checkpoint(str(store.folder), tag=partial.name, save_latest=False)
-        written.append(partial / rank_file(rank))
-        torch.save(pack(parts), written[-1])
-        if rank == 0:
-            written += [partial / CONTROLLER, partial / COMPANIONS]
-            torch.save(dict(controller), partial / CONTROLLER)
-            companions(partial / COMPANIONS)
-        sealed: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(sealed, manifest.seal(partial, names_of(written, partial)))
-        if rank == 0:
-            files = {name: entry for part in sealed for name, entry in part.items()}
-            wait_for_all(partial, files)
-            manifest.write(partial, files, {**facts, "tag": tag, "step": place(tag)[0]})
-            store.commit(tag)
-        dist.barrier()
+    ours = {str(partial / rank_file(rank)): pack(parts)}
+    if rank == 0:
+        ours[str(partial / CONTROLLER)] = dict(controller)
+    copies = background.copied({"theirs": theirs, "ours": ours})
+
+    def write() -> None:
+        try:
+            for path, state in copies["theirs"].items():
+                engine.checkpoint_engine.save(state, path)
+            for path, state in copies["ours"].items():
+                torch.save(state, path)
+            written = [Path(path) for path in (*theirs, *ours)]
+            if rank == 0:
+                companions(partial / COMPANIONS)
+                written.append(partial / COMPANIONS)
+            copies.clear()
+            sealed = manifest.seal(partial, names_of(written, partial))
+        except (OSError, RuntimeError) as error:  # PyTorch's writer has no OSError
+            sealed = f"rank {rank} on {socket.gethostname()} ({error})"
+        with written_or_stopped(tag):
+            files = of_all_ranks(sealed, tag, background.group)
+            if rank == 0:
+                wait_for_all(partial, files)
+                manifest.write(partial, files, {**facts, "tag": tag, "step": place(tag)[0]})
+                store.commit(tag)
+                after()
+
+    background.run(tag, started, write)
+
+
+def of_all_ranks(sealed: Any, tag: str, group: Any) -> dict[str, Any]:
+    """What every rank has sealed. RunStopped on all of them where one says in a string why it has not."""
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, sealed, group=group)
+    if failed := [part for part in parts if isinstance(part, str)]:
+        raise RunStopped(f"{tag} could not be saved by {failed[0]}{UNHARMED}")
+    return {name: entry for part in parts for name, entry in part.items()}
 
 
 @contextlib.contextmanager
@@ -210,27 +181,20 @@ def written_or_stopped(tag: str) -> Iterator[None]:
         yield
     except RunStopped:
         raise
-    except (OSError, RuntimeError) as error:  # PyTorch's writer has no OSError
-        raise RunStopped(
-            f"{tag} could not be saved by rank {dist.get_rank()} on {socket.gethostname()} ({error}): the checkpoints "
-            "before it are as they were; the same command with --ckpt.load_enable goes on after the last of them"
-        ) from error
+    except (OSError, RuntimeError) as error:
+        place = f"rank {dist.get_rank()} on {socket.gethostname()}"
+        raise RunStopped(f"{tag} could not be saved by {place} ({error}){UNHARMED}") from error
 
 
 @contextlib.contextmanager
-def noted(engine: Any) -> Iterator[list[Path]]:
-    """The files that DeepSpeed writes on this rank while the block runs."""
-    writer, written = engine.checkpoint_engine, []
-
-    def save(state_dict: Any, path: str) -> None:
-        written.append(Path(path))
-        type(writer).save(writer, state_dict, path)
-
-    writer.save = save
+def held_back(engine: Any) -> Iterator[dict[str, Any]]:
+    """What DeepSpeed would write on this rank while the block runs, by path."""
+    states: dict[str, Any] = {}
+    engine.checkpoint_engine.save = lambda state_dict, path: states.update({path: state_dict})
     try:
-        yield written
+        yield states
     finally:
-        del writer.save
+        del engine.checkpoint_engine.save
 
 
 def names_of(written: list[Path], folder: Path) -> list[str]:

@@ -61,11 +61,13 @@ def train_with_an_average(folder: Path, ranks: int) -> None:
             assert train(policy, seed, advantages)["skipped_steps"] == float(advantages != advantages)
             trained += [weights(policy)] if advantages == advantages else []
         policy.save_checkpoint("global_step2", CONTROLLER)
+        policy.saves(wait=True)
         policy.actor.model.destroy()
         policy = make_policy(folder / "source", run, "global_step2", **flags)
         train(policy, seed=4)
         trained.append(weights(policy))
         policy.save_checkpoint("global_step3", CONTROLLER)
+        policy.saves(wait=True)
         before = policy.weight_fingerprints()
         policy.save_model()
         after = weights(policy)

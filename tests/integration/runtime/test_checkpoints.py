@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.errors import RunStopped, UserError
 from openrlhf_prefix.runtime.driver import resume
 from openrlhf_prefix.runtime.learner import export, export_command
-from openrlhf_prefix.runtime.learner.checkpoints import Generators, names_of, wait_for_all
+from openrlhf_prefix.runtime.learner.checkpoints import names_of, wait_for_all
+from openrlhf_prefix.runtime.learner.states import Generators
 from openrlhf_prefix.runtime.platform import adapter
 
 LAYOUTS = [(ranks, stage, tied, 0) for ranks in (1, 2) for stage in (2, 3) for tied in (False, True)]
@@ -44,18 +46,28 @@ def draws() -> list[float]:
 
 
 def save_and_go_on(folder: Path, ranks: int) -> None:
-    """Of every layout: two checkpoints, an export of the second, and what the next step makes of either."""
+    """Of every layout: two checkpoints, an export of the second, and what the next step makes of either.
+
+    The second is written only after that step has moved every weight, moment and generator.
+    """
     for layout in (layout for layout in LAYOUTS if layout[0] == ranks):
         _, stage, tied, rank = layout
         model, run = folder / f"tied_{tied}", run_of(folder, *layout)
         flags = {"ds.zero_stage": stage, "ds.lora.rank": rank}
         policy = make_policy(model, run, **flags)
+        gate = threading.Event()
         for step in (1, 2):
             train(policy, seed=step)
+            if step == 2:
+                policy.background.wait()
+                policy.background._thread.submit(gate.wait)
             policy.save_checkpoint(f"global_step{step}", {**CONTROLLER, "global_step": step})
         policy.save_model()
         held = len(export.gather(policy.actor.model, policy.strategy.args))
         found = {"uninterrupted": [draws(), train(policy, seed=3), policy.weight_fingerprints(), draws()]}
+        found["complete before"] = [tag for tag, _ in policy.saves(wait=False)]
+        gate.set()
+        found["complete"] = [tag for tag, _ in policy.saves(wait=True)]
         policy.actor.model.destroy()
         again = make_policy(model, run, "global_step2", **flags)
         found["gathered tensors"] = held
@@ -82,6 +94,7 @@ def test_a_resumed_rank_goes_on_to_the_bit(runs: Path, ranks: int, stage: int, t
         found = torch.load(path, weights_only=False)
         assert found["resumed"] == found["uninterrupted"]
         assert found["resumed"][0] != found["resumed"][3]
+        assert (found["complete before"], found["complete"]) == (["global_step1"], ["global_step2"])
 
 
 @ALL_LAYOUTS
@@ -178,6 +191,7 @@ def save_with_an_old_list(folder: Path) -> None:
 
     manifest.files_of, manifest._size = listed, size_of
     policy.save_checkpoint("global_step1", CONTROLLER)
+    policy.saves(wait=True)
     assert looks.count("rank_1.pt") == (2 if rank == 0 else 0)
 
 
@@ -208,10 +222,12 @@ def test_files_that_do_not_appear_or_belong_to_nobody_stop_the_save(tmp_path: Pa
         wait_for_all(tmp_path, sealed)
 
 
-def save_on_a_full_disk(folder: Path) -> None:
+def save_on_a_full_disk(folder: Path, background: bool) -> None:
     """At every file in turn: of DeepSpeed, of the rank, of the controller, of the export, and the manifest."""
-    policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 3})
+    flags = {"ds.zero_stage": 3, "run.background_save": background}
+    policy = make_policy(folder / "source", folder / "run", **flags)
     policy.save_checkpoint("global_step1", CONTROLLER)
+    policy.saves(wait=True)
     writers = [(torch, "save", number) for number in range(4)] + [(Path, "write_text", 0), (Path, "write_bytes", 0)]
     for owner, name, number in writers:
         honest, calls = getattr(owner, name), []
@@ -226,6 +242,8 @@ def save_on_a_full_disk(folder: Path) -> None:
         try:
             with pytest.raises(RunStopped, match="global_step2 could not be saved by rank 0 .*No space left"):
                 policy.save_checkpoint("global_step2", CONTROLLER)
+                assert background  # else it has failed by now
+                policy.saves(wait=True)
         finally:
             setattr(owner, name, honest)
         assert len(calls) == number + 1
@@ -233,18 +251,41 @@ def save_on_a_full_disk(folder: Path) -> None:
         choice = Store(folder / "run" / "checkpoints" / "_actor").choose()
         assert choice.checkpoint.tag == "global_step1"
     policy.save_checkpoint("global_step2", CONTROLLER)
+    policy.saves(wait=True)
 
 
-def test_a_full_disk_ends_a_save_in_a_sentence_and_leaves_what_was_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("background", [True, False])
+def test_a_full_disk_ends_a_save_in_a_sentence_and_leaves_what_was_there(tmp_path: Path, background: bool) -> None:
     make_source(tmp_path / "source", tied=False)
-    run_ranks(1, save_on_a_full_disk, tmp_path)
+    run_ranks(1, save_on_a_full_disk, tmp_path, background)
     choice = Store(tmp_path / "run" / "checkpoints" / "_actor").choose()
     assert choice.checkpoint.tag == "global_step2" and choice.passed_over == []
+
+
+def save_with_a_full_disk_elsewhere(folder: Path) -> None:
+    """Rank 1 cannot write; rank 0 says so, too, and does not wait for it."""
+    policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 3})
+    if torch.distributed.get_rank() == 1:
+        torch.save = failing
+    policy.save_checkpoint("global_step1", CONTROLLER)
+    with pytest.raises(RunStopped, match="global_step1 could not be saved by rank 1 on .*No space left"):
+        policy.saves(wait=True)
+
+
+def failing(*args: Any, **options: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_every_rank_hears_that_one_could_not_write(tmp_path: Path) -> None:
+    make_source(tmp_path / "source", tied=False)
+    run_ranks(2, save_with_a_full_disk_elsewhere, tmp_path, seconds=120.0)
+    assert Store(tmp_path / "run" / "checkpoints" / "_actor").choose().checkpoint is None
 
 
 def load_what_has_moved(folder: Path) -> None:
     policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 2})
     policy.save_checkpoint("global_step1", CONTROLLER)
+    policy.saves(wait=True)
     actor = folder / "run" / "checkpoints" / "_actor"
     actor.rename(actor.with_name("elsewhere"))
     make_policy(folder / "source", folder / "run", "global_step1", **{"ds.zero_stage": 2})
@@ -270,6 +311,7 @@ def load_a_strangers(folder: Path) -> None:
     """Whose every file of DeepSpeed holds code in turn, sealed again, as whoever makes one can seal it."""
     policy = make_policy(folder / "source", folder / "run", **{"ds.zero_stage": 3})
     policy.save_checkpoint("global_step1", CONTROLLER)
+    policy.saves(wait=True)
     policy.actor.model.destroy()
     checkpoint = folder / "run" / "checkpoints" / "_actor" / "global_step1"
     facts, names = manifest.read(checkpoint)["facts"], manifest.files_of(checkpoint)

@@ -62,6 +62,7 @@ def train_and_save(folder: Path) -> None:
     assert type(policy.actor.model.module).__name__ == "OwnForCausalLM"
     train(policy, seed=1)
     policy.save_checkpoint("global_step1", CONTROLLER)
+    policy.saves(wait=True)
     policy.save_model()
     before = policy.weight_fingerprints()
     policy.actor.model.destroy()
