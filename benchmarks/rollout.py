@@ -101,6 +101,7 @@ class Ours:
         self.group = GlooCommunicator("127.0.0.1", port, 0, 2)  # on a CPU the engine learns there how to multiply
         ray.get(joined)
         self.engines = Engines([self.engine], flags, {}, rejoin=lambda generating: None, watch=lambda: None)
+        self.engines.connect()
         self.generator = PrefixSamplesGenerator.__new__(PrefixSamplesGenerator)  # its constructor wants a whole run
         self.generator.failures = []
         rollout = SimpleNamespace(stop_strings=None, stop_token_ids=None)

@@ -14,7 +14,7 @@ from openrlhf_prefix.data.files import count, iterate
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.plan.architectures import Architecture, load
 from openrlhf_prefix.plan.fit import proposal
-from openrlhf_prefix.plan.memory import GIB, PHASES, Plan, make_plan, micro_batch_tokens
+from openrlhf_prefix.plan.memory import GIB, PHASES, Plan, checkpoints_kept, make_plan, micro_batch_tokens
 from openrlhf_prefix.plan.mends import as_flags, mends
 from openrlhf_prefix.settings.derived import data_parallel_ranks, gpus_needed
 from openrlhf_prefix.settings.resolve import resolve
@@ -40,7 +40,8 @@ def main(argv: Sequence[str]) -> None:
             raise SystemExit(1)
         return
     plan = make_plan(args, model, capacity)
-    print("\n".join([*_header(args, model), "", *_table(plan), "", *_work(args, options.problems)]))
+    print("\n".join([*_header(args, model), "", *_table(plan), *_disk(plan, args, model), ""]))
+    print("\n".join(_work(args, options.problems)))
     needed = gpus_needed(args)
     advice = _advice(plan, args, model)
     if options.nodes and needed > nodes * gpus:
@@ -97,8 +98,19 @@ def _table(plan: Plan) -> list[str]:
         *lines,
         "",
         f"KV cache: {plan.kv_rows:.1f} rows of full length at once in an engine",
-        f"host memory: {plan.host / GIB:.0f} GiB a node for what sleeps or is offloaded",
+        f"host memory: {plan.host / GIB:.0f} GiB a node for what sleeps, is offloaded or is copied to be saved",
     ]
+
+
+def _disk(plan: Plan, args: SimpleNamespace, model: Architecture) -> list[str]:
+    export = f"an export {2.0 * model.parameters / GIB:.1f} GiB"
+    if args.ckpt.disable_ds:
+        return [f"disk: no checkpoint (ckpt.disable_ds); {export}"]
+    kept = checkpoints_kept(args)
+    most = min(kept * plan.checkpoint, args.ckpt.max_mem * GIB + plan.checkpoint)
+    sizes = f"a checkpoint takes {plan.checkpoint / GIB:.1f} GiB, ckpt.path at most {most / GIB:.1f}"
+    each = ", and one for every save" * args.ckpt.save_hf
+    return [f"disk: {sizes} ({kept} of them, of which one is being written); {export}{each}"]
 
 
 def _work(args: SimpleNamespace, given: int | None) -> list[str]:

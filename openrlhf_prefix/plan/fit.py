@@ -63,4 +63,4 @@ def proposal(args: SimpleNamespace, model: Architecture, capacity: float) -> lis
     plan = changed_plan(args, model, capacity, change)
     lines = [f"{flag}: {str(value).lower()}" for flag, value in change.items()]
     rows, host = f"{plan.kv_rows:.0f} rows of full length at once in an engine", f"{plan.host / GIB:.0f} GiB"
-    return [*lines, f"# {rows}; {host} of host memory a node for what sleeps or is offloaded"]
+    return [*lines, f"# {rows}; {host} of host memory a node for what sleeps, is offloaded or copied"]

@@ -48,7 +48,8 @@ class Plan:
     items: list[Item]
     capacity: float  # bytes of a GPU
     kv_rows: float  # rows of data.max_len that an engine's cache holds at once
-    host: float  # bytes of host memory of a node, for what sleeps or is offloaded
+    host: float  # bytes of host memory of a node, for what sleeps, is offloaded, or is copied to be saved
+    checkpoint: float  # bytes of one
 
     def total(self, phase: str) -> float:
         return sum(item.bytes.get(phase, 0.0) for item in self.items)
@@ -129,6 +130,7 @@ def make_plan(args: SimpleNamespace, model: Architecture, capacity: float) -> Pl
         capacity=capacity,
         kv_rows=cache / (per_token * args.data.max_len),
         host=_host_bytes(args, model),
+        checkpoint=checkpoint_bytes(args, model),
     )
 
 
@@ -180,7 +182,20 @@ def _host_bytes(args: SimpleNamespace, model: Architecture) -> float:
     asleep = gradients + (0.0 if args.ds.adam_offload else optimizer) if args.ds.enable_sleep else 0.0
     asleep += engine_weights(args, model) if args.vllm.enable_sleep else 0.0
     offloaded = optimizer + optimizer / 3 if args.ds.adam_offload else 0.0  # a third: gradients in fp32
-    return (asleep + offloaded) * args.actor.num_gpus_per_node
+    copied = checkpoint_bytes(args, model) / (args.actor.num_nodes * args.actor.num_gpus_per_node)
+    copied *= args.run.background_save and not args.ckpt.disable_ds
+    return (asleep + offloaded + copied) * args.actor.num_gpus_per_node
+
+
+def checkpoint_bytes(args: SimpleNamespace, model: Architecture) -> float:
+    """fp32 weights and Adam's moments, and below ZeRO-3 the bf16 weights beside them."""
+    return (14.0 if args.ds.zero_stage < 3 else 12.0) * model.parameters
+
+
+def checkpoints_kept(args: SimpleNamespace) -> int:
+    """At once: ckpt.max_num, the best one, and one that is being written before an older one goes."""
+    best = bool(args.eval.dataset) and args.ckpt.best_metric_key != "none"
+    return args.ckpt.max_num + best + 1
 
 
 def _buffers(model: Architecture, stage: int) -> float:

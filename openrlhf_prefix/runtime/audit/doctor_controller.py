@@ -19,6 +19,7 @@ class DoctorController(PrefixController):
     """PrefixController whose fit() examines; it raises Examined with what it found."""
 
     def fit(self, global_step: int = 0) -> None:
+        self.engines.connect()
         checks = {
             "devices": self._devices,
             "attention": self._attention,

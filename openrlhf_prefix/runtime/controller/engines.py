@@ -67,8 +67,13 @@ class Engines:
         self.lost: EngineLost | None = None
         self._groups: dict[Any, _Group] = {}
         self._heard = time.time()  # when a group was last sent or answered
-        self._configure(handles)
-        self._births = ray.get([handle.ping.remote() for handle in handles])
+        self._births: list[str] = []
+
+    def connect(self) -> None:
+        """Waits until all engines have loaded their models. To be called before anything else, once or more."""
+        if not self._births:
+            self._configure(self.handles)
+            self._births = ray.get([handle.ping.remote() for handle in self.handles])
 
     def _configure(self, handles: Sequence[Any]) -> None:
         ray.get([handle.configure.remote(self.args.reward, self.args.verifier, self.variables) for handle in handles])

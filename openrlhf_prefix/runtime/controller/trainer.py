@@ -34,6 +34,7 @@ from openrlhf_prefix.runtime.controller.stopping import Stopping
 from openrlhf_prefix.runtime.controller.supervised import SupervisedStage
 from openrlhf_prefix.runtime.controller.times import Times
 from openrlhf_prefix.runtime.controller.weight_check import WeightCheck
+from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.settings import plugins
 from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefixed_rows, scheduled_steps, sft_steps
@@ -64,6 +65,8 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.max_steps = scheduled_steps(args, self.total_steps)
         self.sampler = make_sampler(args, self.total_steps)
         self.engines = Engines(engines, args, for_servers(secrets), rejoin=self._rejoin, watch=self.stopping.check)
+        if args.train.colocate_all and adapter.current().name == "cuda":
+            self.engines.connect()  # they measure the memory of their GPUs: no trainer may load there meanwhile
         self.samples_generator = PrefixSamplesGenerator(
             sampler=self.sampler,
             engines=self.engines,
@@ -106,6 +109,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         self.parts["rescue"] = self.experience_maker.rescue
 
     def fit(self, global_step: int = 0) -> None:
+        self.engines.connect()
         self.clock.begin()
         try:
             self.resume()

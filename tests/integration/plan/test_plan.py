@@ -245,3 +245,28 @@ def test_a_model_that_is_not_here_comes_as_a_config_file(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["plan", *command])
     assert ended.value.code == 2 and "give its config.json as --model_config" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "held"),
+    [
+        ([], "a checkpoint takes 85.1 GiB, ckpt.path at most 255.3 (3 of them"),
+        (
+            ["--ckpt.max_num", "1", "--ckpt.save_hf"],
+            "170.2 (2 of them, of which one is being written); an export 14.2",
+        ),
+        (["--ckpt.best_metric_key", "none", "--eval.dataset", "x.jsonl"], "255.3 (3 of them"),
+        (["--eval.dataset", "x.jsonl"], "340.4 (4 of them"),
+        (["--ckpt.max_mem", "100"], "at most 185.1 (3"),
+        (["--ckpt.disable_ds"], "disk: no checkpoint (ckpt.disable_ds); an export 14.2 GiB"),
+    ],
+)
+def test_the_plan_tells_the_disk_that_checkpoints_take(flags, held, capsys):
+    """7,615,616,512 parameters x 12 bytes = 85.11 GiB; a copy of that, an eighth from each GPU, lies in host memory
+    while it is written: as much a node."""
+    recipe = ["--config", str(CONFIGS / "qwen2.5_math_7b" / "prefix_rft.yaml"), "--problems", "1000"]
+    plan([*recipe, *flags])
+    written = capsys.readouterr().out
+    assert held in written
+    host = 227 if "--ckpt.disable_ds" in flags else 227 + 85
+    assert f"host memory: {host} GiB a node" in written

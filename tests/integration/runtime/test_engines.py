@@ -83,6 +83,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     pair = [Engine(number, events) for number in range(2)]
     args = SimpleNamespace(reward=None, verifier=None)
     ours = Engines(pair, args, {}, lambda generating: events.append(("rejoin", generating)), lambda: None)
+    ours.connect()
+    ours.connect()
+    assert events == [("configure", 0), ("configure", 1)]
     events.clear()
     return SimpleNamespace(events=events, pair=pair, engines=ours)
 
