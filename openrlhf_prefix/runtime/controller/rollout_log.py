@@ -1,16 +1,46 @@
 """Rows of rollouts.jsonl: what a person wants to see of a rollout, as text and token by token."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
+from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.reward.math import REASONS
 from openrlhf_prefix.runtime.rows.fields import counts, prefix_mask_of
 from openrlhf_prefix.runtime.rows.loss import hybrid_loss
 
 BROKEN = "\ufffd"  # what a tokenizer gives for a part of a character
+
+
+class RolloutLog:
+    """Writes them in a thread of its own, while the step goes on.
+
+    Args:
+        folder: of the run.
+        args: nested flags.
+    """
+
+    def __init__(self, folder: RunFolder, tokenizer: Any, args: SimpleNamespace) -> None:
+        self.folder, self.options = folder, (tokenizer, args)
+        self._thread = ThreadPoolExecutor(1, "rollouts")
+        self._under_way: Future[None] | None = None
+
+    def write(self, experiences: list[Experience], step: int) -> None:
+        self.wait()
+        self._under_way = self._thread.submit(self._write, experiences, step)
+
+    def wait(self) -> None:
+        """Until all is written. Raises what kept it from that."""
+        if self._under_way:
+            under_way, self._under_way = self._under_way, None
+            under_way.result()
+
+    def _write(self, experiences: list[Experience], step: int) -> None:
+        rows = rollout_rows(experiences, *self.options)
+        self.folder.append("rollouts", [{"step": step, **row} for row in rows])
 
 
 def rollout_rows(experiences: list[Experience], tokenizer: Any, args: SimpleNamespace) -> list[dict[str, Any]]:

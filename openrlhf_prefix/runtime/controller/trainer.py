@@ -10,26 +10,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
-import torch
 from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
 
 from openrlhf_prefix.data.order import ProblemLoader
 from openrlhf_prefix.errors import EngineLost, RunPaused
 from openrlhf_prefix.evaluation import held_out
-from openrlhf_prefix.report.lines import eval_line, given_away, step_line
+from openrlhf_prefix.report.lines import given_away, step_line
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.report.signal import Silence
 from openrlhf_prefix.runtime import context, deadlines
 from openrlhf_prefix.runtime.controller.about import about
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.controller.engines import Engines
+from openrlhf_prefix.runtime.controller.evaluating import Evaluating
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
-from openrlhf_prefix.runtime.controller.generator import Evaluation, PrefixSamplesGenerator
+from openrlhf_prefix.runtime.controller.generator import PrefixSamplesGenerator
 from openrlhf_prefix.runtime.controller.live_report import LiveReport
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.resumable import Resumable
-from openrlhf_prefix.runtime.controller.rollout_log import rollout_rows
+from openrlhf_prefix.runtime.controller.rollout_log import RolloutLog
 from openrlhf_prefix.runtime.controller.stopping import Stopping
 from openrlhf_prefix.runtime.controller.supervised import SupervisedStage
 from openrlhf_prefix.runtime.controller.times import Times
@@ -41,7 +41,7 @@ from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefi
 from openrlhf_prefix.settings.secrets import for_servers, wandb_key
 
 
-class PrefixController(Resumable, undecorated(PPOTrainer)):
+class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
     """OpenRLHF's PPOTrainer with our generator and experience maker."""
 
     def __init__(self, pretrain: str, strategy: Any, *groups: Any, secrets: Mapping[str, str], **kwargs: Any) -> None:
@@ -49,14 +49,14 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         plugins.load(args.hybrid.plugin)  # a length controller, or what trains, may be one of its rows
         self.context = context.take(args)
         deadlines.install(self.context.board)
-        actor_group, critic_group, reward_group, reference_group, engines = groups
+        *groups, engines = groups
         for flags, name in ((args.eval, "steps"), (args.ckpt, "save_steps")):
             if getattr(flags, name) == -1:  # upstream's way to say never
                 setattr(flags, name, float("inf"))
         tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
         train, held_out = ray.get(self.context.problems)
-        self.folder, self.report = RunFolder(args.run.dir), LiveReport(args.run.dir, args.run.report_seconds)
-        self.board, self.stopping = self.context.board, Stopping(args.ckpt, self.context)
+        self.folder, self.board = RunFolder(args.run.dir), self.context.board
+        self.stopping = Stopping(args.ckpt, self.context)
         self.prompts_dataloader = ProblemLoader(train, args.rollout.batch_size, seed=args.train.seed)
         self.eval_dataloader = ProblemLoader(held_out) if held_out else None
         self.generate_kwargs = kwargs
@@ -80,16 +80,11 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         )
         # PPOTrainer's own constructor would read the data once more and build upstream's generator.
         with wandb_key(secrets):
-            BasePPOTrainer.__init__(
-                self, strategy, actor_group, critic_group, reward_group, reference_group, engines, tokenizer
-            )
+            BasePPOTrainer.__init__(self, strategy, *groups, engines, tokenizer)
         validated = rows if args.hybrid.sft_validate else 0
         demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, held_out=validated)
         self.experience_maker = PrefixExperienceMaker(
-            actor_group,
-            critic_group,
-            reward_group,
-            reference_group,
+            *groups,
             self.kl_ctl,
             strategy,
             tokenizer,
@@ -98,15 +93,20 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         )
         self.supervised = SupervisedStage(self, demonstrations, sft_steps(args, self.total_steps))
         self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
-        self.evaluations: dict[int, dict[str, float]] = {}
-        self.evaluated: tuple[int, Evaluation] | None = None  # a step, of which there are no scores yet
-        self.silence = Silence()
-        self.weight_check: dict[str, float] = {}
         self.check = WeightCheck(args.run.check_weights_every)
-        self.warned = False  # of prefixes that are right by themselves: once a run
+        self.weight_check: dict[str, float] = {}
+        self.start_records()
+        self.start_evaluations()
         self.start_states()
         self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
         self.parts["rescue"] = self.experience_maker.rescue
+
+    def start_records(self) -> None:
+        """What a person will see of the run."""
+        self.rollout_log = RolloutLog(self.folder, self.tokenizer, self.args)
+        self.report = LiveReport(self.folder.path, self.args.run.report_seconds)
+        self.silence = Silence()
+        self.warned = False  # of prefixes that are right by themselves: once a run
 
     def fit(self, global_step: int = 0) -> None:
         self.engines.connect()
@@ -128,6 +128,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
                 self.evaluate(step, **self.eval_kwargs())
             self.finish_evaluation()
             self.note_saves(wait=True)
+            self.rollout_log.wait()
         except (RunPaused, EngineLost) as stop:
             raise type(stop)(f"{stop.args[0]}; {self.save_last_step()}") from None
         except Exception:
@@ -159,7 +160,7 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         if "kl" in status:
             self.kl_ctl.update(status["kl"], len(rollout_samples))
         self.samples_generator.step = step = global_step + 1
-        self.log_rollouts(batch.rollouts, step)
+        self.rollout_log.write(batch.rollouts, step)
         sample = batch.rows[0]
         text = self.tokenizer.decode(sample.sequences[0], skip_special_tokens=True)
         shown = {"generated_samples": [text, float(sample.rewards[0])]}  # by the trackers
@@ -168,10 +169,6 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
     def train_on(self, rows: list) -> None:
         """Every rank gets its share of the rows for the next ppo_train()."""
         ray.get(self.actor_model_group.async_run_method_batch(method_name="append", experience=rows))
-
-    def log_rollouts(self, rollouts: list, step: int) -> None:
-        rows = rollout_rows(rollouts, self.tokenizer, self.args)
-        self.folder.append("rollouts", [{"step": step, **row} for row in rows])
 
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
         """Training metrics and, beside them, those of the schedule."""
@@ -224,6 +221,8 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
         if not self.warned and (warning := given_away(metrics)):
             self.warned = True
             self.show(warning, global_step)
+        if global_step % self.args.ckpt.save_steps == 0:
+            self.rollout_log.wait()  # a run that goes on from the checkpoint has all of them
         started = time.time()
         # Upstream saves on its own schedule, and logs beside it.
         super().save_logs_and_checkpoints(global_step, logs_dict, self.step_states(client_states or {}))
@@ -239,58 +238,6 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
     def note_failures(self, global_step: int, failures: list[dict[str, Any]]) -> None:
         """Rewards that failed go into the run folder, with their tracebacks."""
         self.folder.append("reward_failures", [{"step": global_step, **failure} for failure in failures])
-
-    def read_evaluations(self) -> None:
-        """Those of the run folder, after a resume."""
-        self.evaluations = {row["step"]: _scores(row) for row in self.folder.read("metrics") if _scores(row)}
-
-    def eval_kwargs(self) -> dict[str, Any]:
-        return {
-            **self.generate_kwargs,
-            "temperature": self.args.eval.temperature,
-            "n_samples_per_prompt": self.args.eval.n_samples_per_prompt,
-        }
-
-    def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
-        """Has held-out problems sampled with the next rollouts; finish_evaluation() has the scores."""
-        self.evaluated = global_step, Evaluation(generate_kwargs)
-        self.samples_generator.evaluation = self.evaluated[1]
-        return {}
-
-    @torch.no_grad()
-    def finish_evaluation(self) -> None:
-        """avg@n (pass1, OpenRLHF's name for it) and pass@n of every source of the held-out problems, if any were to be
-        sampled; the weights are still those that were evaluated."""
-        if self.evaluated is None:
-            return
-        (step, evaluation), self.evaluated = self.evaluated, None
-        self.samples_generator.evaluated(evaluation)
-        logs = self._record_evaluation(step, evaluation)
-        if step:
-            self.save_best_checkpoint(logs, step, dict(self.last_states))
-
-    def _record_evaluation(self, global_step: int, evaluation: Evaluation) -> dict[str, float]:
-        samples, size = evaluation.samples, evaluation.options["n_samples_per_prompt"]
-        failed = [bool(sample.info["reward_failed"]) for sample in samples]
-        rewards = [None if lost else float(one.rewards) for one, lost in zip(samples, failed, strict=True)]
-        groups = [rewards[start : start + size] for start in range(0, len(rewards), size)]
-        problems = [(problem.id, problem.source) for problem in self.eval_dataloader.problems]
-        tallies = held_out.tally(problems, groups)
-        logs = self.evaluations[global_step] = held_out.accuracies(tallies, size)
-        extra = {
-            "eval_truncated_rate": sum(bool(sample.truncated) for sample in samples) / len(samples),
-            "eval_rewards_failed": float(sum(failed)),
-            "timing/evaluation": evaluation.seconds,
-        }
-        self.folder.append("evaluations", [one.row(global_step) for one in tallies])
-        self.folder.append("metrics", [{"step": global_step, **logs, **extra}])
-        self.note_failures(global_step, evaluation.failures)
-        self.show(eval_line(global_step, logs, sum(failed), len(samples)), global_step)
-        self.say(self.report.refresh(), global_step)
-        for logger in (self.wandb_logger, self.tensorboard_logger):
-            if logger:
-                logger.log_eval(global_step, logs)
-        return logs
 
     def write_summary(self, step: int) -> None:
         paths = {"export": self.args.ckpt.output_dir, "run folder": str(self.folder.path)}
@@ -308,10 +255,6 @@ class PrefixController(Resumable, undecorated(PPOTrainer)):
 
     def show(self, text: str, step: int) -> None:
         ray.get(self.board.put.remote(text, step, self.total_steps))
-
-
-def _scores(row: dict[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in row.items() if key.startswith("eval_") and "_pass" in key}
 
 
 PrefixTrainer = ray.remote(PrefixController)

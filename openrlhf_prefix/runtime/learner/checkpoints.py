@@ -141,19 +141,7 @@ def save(
     copies = background.copied({"theirs": theirs, "ours": ours})
 
     def write() -> None:
-        try:
-            for path, state in copies["theirs"].items():
-                engine.checkpoint_engine.save(state, path)
-            for path, state in copies["ours"].items():
-                torch.save(state, path)
-            written = [Path(path) for path in (*theirs, *ours)]
-            if rank == 0:
-                companions(partial / COMPANIONS)
-                written.append(partial / COMPANIONS)
-            copies.clear()
-            sealed = manifest.seal(partial, names_of(written, partial))
-        except (OSError, RuntimeError) as error:  # PyTorch's writer has no OSError
-            sealed = f"rank {rank} on {socket.gethostname()} ({error})"
+        sealed = written(engine, copies, partial, companions if rank == 0 else None)
         with written_or_stopped(tag):
             files = of_all_ranks(sealed, tag, background.group)
             if rank == 0:
@@ -163,6 +151,23 @@ def save(
                 after()
 
     background.run(tag, started, write)
+
+
+def written(engine: Any, states: dict[str, Any], folder: Path, companions: Callable[[Path], None] | None) -> Any:
+    """Writes what one rank has, and lets go of it; returns its seals, or what kept it from that."""
+    try:
+        for path, state in states["theirs"].items():
+            engine.checkpoint_engine.save(state, path)
+        for path, state in states["ours"].items():
+            torch.save(state, path)
+        paths = [Path(path) for of_whom in states.values() for path in of_whom]
+        states.clear()
+        if companions:
+            companions(folder / COMPANIONS)
+            paths.append(folder / COMPANIONS)
+        return manifest.seal(folder, names_of(paths, folder))
+    except (OSError, RuntimeError) as error:  # PyTorch's writer has no OSError
+        return f"rank {dist.get_rank()} on {socket.gethostname()} ({error})"
 
 
 def of_all_ranks(sealed: Any, tag: str, group: Any) -> dict[str, Any]:
