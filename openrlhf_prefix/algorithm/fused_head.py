@@ -8,7 +8,8 @@
 
 Forward goes through chunks of tokens and keeps lse. Once lse is known, any column of the logits can be made again by
 itself (arXiv 2411.09009), so that backward goes through blocks of the vocabulary: each block of dW is one product over
-all tokens, and is written once. No copy of dW in fp32 is needed, and nothing is summed up in a lower precision.
+all tokens, and is written once. No copy of dW in fp32 is needed, and nothing is summed up in a lower precision. Where
+all logits together are no more than MOST, backward has them from forward.
 
 Products take their factors in the precision that is given, like the head's own, and accumulate in fp32; all else is in
 fp32, or in fp64 if that is given.
@@ -70,7 +71,7 @@ class _LinearLogProbs(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         log_probs, lse, entropies = (hidden.new_empty(len(hidden), dtype=dtype) for _ in range(3))
-        rows = max(1, MOST // len(weight))
+        rows, kept = max(1, MOST // len(weight)), None
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             logits = _logits(hidden[part], weight, bias, temperature, dtype)
@@ -80,8 +81,10 @@ class _LinearLogProbs(torch.autograd.Function):
             log_probs[part], lse[part] = of_labels.squeeze(-1), (chosen - of_labels).squeeze(-1)
             if entropy:
                 entropies[part] = -torch.exp(every, out=logits).mul_(every).sum(-1)
+            if len(hidden) <= rows and any(ctx.needs_input_grad):
+                kept = every
             del logits, every  # before the next ones are made
-        ctx.save_for_backward(hidden, weight, bias, labels, lse, entropies if entropy else None)
+        ctx.save_for_backward(hidden, weight, bias, labels, lse, entropies if entropy else None, kept)
         ctx.temperature = temperature
         ctx.set_materialize_grads(False)
         return log_probs, entropies if entropy else None
@@ -90,7 +93,7 @@ class _LinearLogProbs(torch.autograd.Function):
     def backward(ctx: Any, of_log_probs: torch.Tensor | None, of_entropies: torch.Tensor | None) -> tuple[Any, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("linear_log_probs has no second derivative: leave create_graph out")
-        hidden, weight, bias, labels, lse, entropies = _saved(ctx)
+        hidden, weight, bias, labels, lse, entropies, kept = _saved(ctx)
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         of_labels = (torch.zeros_like(lse) if of_log_probs is None else of_log_probs) / ctx.temperature
         of_p, of_p_log_p = -of_labels, None  # the gradient of a logit is p * of_p + p log p * of_p_log_p + its label's
@@ -104,8 +107,12 @@ class _LinearLogProbs(torch.autograd.Function):
         for start in range(0, len(weight), columns):
             block = slice(start, start + columns)
             rows = weight[block]
-            grad = _logits(hidden, rows, None if bias is None else bias[block], ctx.temperature, lse.dtype)
-            _into_gradient(grad.sub_(lse[:, None]), of_p, of_p_log_p)
+            if kept is None:
+                grad = _logits(hidden, rows, None if bias is None else bias[block], ctx.temperature, lse.dtype)
+                grad.sub_(lse[:, None])
+            else:
+                grad = kept[:, block].clone()  # a graph that is retained needs it again
+            _into_gradient(grad, of_p, of_p_log_p)
             places = labels - start
             inside = (places >= 0) & (places < len(rows))
             values = torch.where(inside, of_labels, torch.zeros_like(of_labels))

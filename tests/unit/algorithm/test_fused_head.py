@@ -201,3 +201,22 @@ def test_what_does_not_fit_is_refused(change, words: str) -> None:
     given = {"hidden": torch.zeros(4, 3), "weight": torch.zeros(9, 3), "labels": torch.zeros(4, dtype=torch.long)}
     with pytest.raises(ValueError, match=words):
         linear_log_probs(**given | change)
+
+
+@pytest.mark.parametrize(("most", "products"), [(36, 1), (35, 4)])
+def test_logits_are_made_again_only_where_they_are_too_many_to_keep(monkeypatch, most: int, products: int) -> None:
+    """4 x 9 of them. With room for 35: chunks of 3 and 1 tokens forward, blocks of 8 and 1 columns backward. A retained
+    graph gives the same gradients again."""
+    monkeypatch.setattr(fused_head, "MOST", most)
+    made, logits = [], fused_head._logits
+    monkeypatch.setattr(fused_head, "_logits", lambda *given: made.append(1) or logits(*given))
+    hidden, weight, labels, bias = drawn(4, 9, 3)
+    log_probs, entropies = linear_log_probs(hidden, weight, labels, 0.5, True, bias)
+    total = (log_probs * torch.arange(1.0, 5.0)).sum() + entropies.sum()
+    first = torch.autograd.grad(total, (hidden, weight, bias), retain_graph=True)
+    assert len(made) == products
+    assert all(map(torch.equal, first, torch.autograd.grad(total, (hidden, weight, bias))))
+    made.clear()
+    with torch.no_grad():
+        linear_log_probs(hidden, weight, labels, 0.5, True, bias)
+    assert len(made) == (1 if most == 36 else 2)
