@@ -205,8 +205,8 @@ def test_what_does_not_fit_is_refused(change, words: str) -> None:
 
 @pytest.mark.parametrize(("most", "products"), [(36, 1), (35, 4)])
 def test_logits_are_made_again_only_where_they_are_too_many_to_keep(monkeypatch, most: int, products: int) -> None:
-    """4 x 9 of them. With room for 35: chunks of 3 and 1 tokens forward, blocks of 8 and 1 columns backward. A retained
-    graph gives the same gradients again."""
+    """4 x 9 of them. With room for 35: chunks of 3 and 1 tokens forward, blocks of 8 and 1 columns backward. A graph
+    that is retained gives the same gradients again."""
     monkeypatch.setattr(fused_head, "MOST", most)
     made, logits = [], fused_head._logits
     monkeypatch.setattr(fused_head, "_logits", lambda *given: made.append(1) or logits(*given))
