@@ -140,4 +140,6 @@ def train(policy: Any, seed: int, advantages: float = 1.0, skipping: bool = True
     share = len(dealt) // torch.distributed.get_world_size()
     for row in dealt[torch.distributed.get_rank() * share :][:share]:
         policy.trainer.replay_buffer.append(row)
-    return policy.fit(0.0)
+    status = policy.fit(0.0)
+    del status["memory/learner"]  # of this process, whatever else it has done
+    return status
