@@ -68,6 +68,7 @@ def save_and_go_on(folder: Path, ranks: int) -> None:
         found["complete before"] = [tag for tag, _ in policy.saves(wait=False)]
         gate.set()
         found["complete"] = [tag for tag, _ in policy.saves(wait=True)]
+        torch.distributed.barrier()  # rank 0 is the one that completes it
         policy.actor.model.destroy()
         again = make_policy(model, run, "global_step2", **flags)
         found["gathered tensors"] = held
