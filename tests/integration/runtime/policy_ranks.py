@@ -108,6 +108,13 @@ def make_policy(model: Path, run: Path, checkpoint: str | None = None, **flags: 
     return policy
 
 
+def completed(policy: Any) -> list[str]:
+    """The tags of what was saved since the last call, once rank 0 has completed it."""
+    tags = [tag for tag, _ in policy.saves(wait=True)]
+    torch.distributed.barrier()
+    return tags
+
+
 def train(policy: Any, seed: int, advantages: float = 1.0, skipping: bool = True) -> dict[str, Any]:
     """One optimizer step on this rank's share of the rows of `seed`; returns its metrics."""
     from openrlhf.trainer.ppo_utils.experience import Experience

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("openrlhf")
 
 import torch
-from policy_ranks import make_policy, make_source, run_ranks, train
+from policy_ranks import completed, make_policy, make_source, run_ranks, train
 from safetensors.torch import load_file
 
 from openrlhf_prefix.runtime.learner import export_command, lora
@@ -61,13 +61,13 @@ def train_with_an_average(folder: Path, ranks: int) -> None:
             assert train(policy, seed, advantages)["skipped_steps"] == float(advantages != advantages)
             trained += [weights(policy)] if advantages == advantages else []
         policy.save_checkpoint("global_step2", CONTROLLER)
-        policy.saves(wait=True)
+        completed(policy)
         policy.actor.model.destroy()
         policy = make_policy(folder / "source", run, "global_step2", **flags)
         train(policy, seed=4)
         trained.append(weights(policy))
         policy.save_checkpoint("global_step3", CONTROLLER)
-        policy.saves(wait=True)
+        completed(policy)
         before = policy.weight_fingerprints()
         policy.save_model()
         after = weights(policy)
