@@ -45,6 +45,8 @@ SEAMS = [
     Seam("openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.get_cumulative_returns", "used"),
     Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer", "replaced inside PolicyModelActor's set-up"),
     Seam("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer.ppo_train", "replaced: exact accumulation, hybrid loss"),
+    Seam("openrlhf.utils.logging_utils", "WandbLogger.log_train", "trackers.py: with log_eval, close and `handle`"),
+    Seam("openrlhf.utils.logging_utils", "TensorboardLogger.log_train", "trackers.py: with log_eval, close, `writer`"),
     Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.broadcast_to_vllm", "extended: checks that it arrived"),
     Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.train_step", "replaced: rows come dealt out, with metrics"),
     Seam("openrlhf.trainer.ppo_trainer", "BasePPOTrainer.ppo_train", "extended: settings of the step"),

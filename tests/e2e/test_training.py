@@ -7,8 +7,10 @@ import re
 import pytest
 from conftest import run
 from documented import undocumented
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule
+from openrlhf_prefix.report.run_folder import RunFolder
 
 
 def test_eight_steps_lift_held_out_accuracy(trained):
@@ -174,3 +176,16 @@ def test_rollouts_have_their_tokens_and_those_of_a_prefix_that_train(trained):
         moved = all(row["prefix_advantage"] for row in rows if row["prefix_length"])
         assert kept <= math.ceil(0.2 * given - 1e-9)
         assert not moved or kept == math.ceil(0.2 * given - 1e-9)
+
+
+def test_tensorboard_has_every_number_of_the_run_folder(trained):
+    """Those of steps, saves and evaluations, at their steps, in single precision; and some rows of every step."""
+    (folder,) = (trained.folder / "tensorboard").iterdir()
+    found = EventAccumulator(str(folder)).Reload()
+    scalars = {(name, event.step): event.value for name in found.Tags()["scalars"] for event in found.Scalars(name)}
+    expected = {}
+    for row in RunFolder(trained.folder).read("metrics"):
+        kind = "eval" if any(name.startswith("eval_") for name in row) else "train"
+        expected |= {(f"{kind}/{name}", row["step"]): value for name, value in row.items() if name != "step"}
+    assert scalars == pytest.approx(expected, rel=1e-6)
+    assert {event.step for event in found.Tensors("samples/text_summary")} == set(range(1, 9))

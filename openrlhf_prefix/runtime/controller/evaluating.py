@@ -68,9 +68,7 @@ class Evaluating:
         self.note_failures(global_step, evaluation.failures)
         self.show(eval_line(global_step, logs, sum(failed), len(samples)), global_step)
         self.say(self.report.refresh(), global_step)
-        for logger in (self.wandb_logger, self.tensorboard_logger):
-            if logger:
-                logger.log_eval(global_step, logs)
+        self.trackers.log_eval(global_step, logs | extra)
         return logs
 
 

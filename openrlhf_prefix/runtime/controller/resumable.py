@@ -76,6 +76,7 @@ class Resumable:
             if leftovers := store.leftovers():
                 row["checkpoint/leftovers"] = leftovers
             self.folder.append("metrics", [{"step": place(tag)[0], **row}])
+            self.trackers.log_train(place(tag)[0], row)
 
     def save_last_step(self) -> str:
         """A checkpoint of the last finished step, unless there is one; says which step is saved."""

@@ -9,6 +9,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.reward.math import REASONS
+from openrlhf_prefix.runtime.controller.trackers import Trackers
 from openrlhf_prefix.runtime.rows.fields import counts, prefix_mask_of
 from openrlhf_prefix.runtime.rows.loss import hybrid_loss
 
@@ -20,11 +21,12 @@ class RolloutLog:
 
     Args:
         folder: of the run.
+        trackers: get some of the rows.
         args: nested flags.
     """
 
-    def __init__(self, folder: RunFolder, tokenizer: Any, args: SimpleNamespace) -> None:
-        self.folder, self.options = folder, (tokenizer, args)
+    def __init__(self, folder: RunFolder, trackers: Trackers, tokenizer: Any, args: SimpleNamespace) -> None:
+        self.folder, self.trackers, self.tokenizer, self.args = folder, trackers, tokenizer, args
         self._thread = ThreadPoolExecutor(1, "rollouts")
         self._under_way: Future[None] | None = None
 
@@ -39,8 +41,10 @@ class RolloutLog:
             under_way.result()
 
     def _write(self, experiences: list[Experience], step: int) -> None:
-        rows = rollout_rows(experiences, *self.options)
+        rows = rollout_rows(experiences, self.tokenizer, self.args)
         self.folder.append("rollouts", [{"step": step, **row} for row in rows])
+        if step % self.args.logger.logging_steps == 0:
+            self.trackers.log_samples(step, rows)
 
 
 def rollout_rows(experiences: list[Experience], tokenizer: Any, args: SimpleNamespace) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from openrlhf_prefix.runtime.controller.rollout_log import RolloutLog
 from openrlhf_prefix.runtime.controller.stopping import Stopping
 from openrlhf_prefix.runtime.controller.supervised import SupervisedStage
 from openrlhf_prefix.runtime.controller.times import Times
+from openrlhf_prefix.runtime.controller.trackers import Trackers
 from openrlhf_prefix.runtime.controller.weight_check import WeightCheck
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.seams import undecorated
@@ -81,6 +82,9 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         # PPOTrainer's own constructor would read the data once more and build upstream's generator.
         with wandb_key(secrets):
             BasePPOTrainer.__init__(self, strategy, *groups, engines, tokenizer)
+        # Upstream calls the one as it would call either.
+        self.trackers = self.wandb_logger = Trackers(self.wandb_logger, self.tensorboard_logger)
+        self.tensorboard_logger = None
         validated = rows if args.hybrid.sft_validate else 0
         demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, held_out=validated)
         self.experience_maker = PrefixExperienceMaker(
@@ -103,7 +107,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
 
     def start_records(self) -> None:
         """What a person will see of the run."""
-        self.rollout_log = RolloutLog(self.folder, self.tokenizer, self.args)
+        self.rollout_log = RolloutLog(self.folder, self.trackers, self.tokenizer, self.args)
         self.report = LiveReport(self.folder.path, self.args.run.report_seconds)
         self.silence = Silence()
         self.warned = False  # of prefixes that are right by themselves: once a run
@@ -128,13 +132,15 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
                 self.evaluate(step, **self.eval_kwargs())
             self.finish_evaluation()
             self.note_saves(wait=True)
-            self.rollout_log.wait()
         except (RunPaused, EngineLost) as stop:
             raise type(stop)(f"{stop.args[0]}; {self.save_last_step()}") from None
         except Exception:
             with contextlib.suppress(ray.exceptions.RayActorError):  # of a trainer that has died
                 self.note_saves(wait=bool(self.held_up))
             raise
+        finally:
+            self.rollout_log.wait()
+            self.trackers.finish()
         self.write_summary(step)
         self.say(self.report.finish(), step)
         self.close()
@@ -161,10 +167,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             self.kl_ctl.update(status["kl"], len(rollout_samples))
         self.samples_generator.step = step = global_step + 1
         self.rollout_log.write(batch.rollouts, step)
-        sample = batch.rows[0]
-        text = self.tokenizer.decode(sample.sequences[0], skip_special_tokens=True)
-        shown = {"generated_samples": [text, float(sample.rewards[0])]}  # by the trackers
-        return status | self.weight_check | times.spent | shown, step
+        return status | self.weight_check | times.spent, step
 
     def train_on(self, rows: list) -> None:
         """Every rank gets its share of the rows for the next ppo_train()."""
@@ -225,7 +228,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             self.rollout_log.wait()  # a run that goes on from the checkpoint has all of them
         started = time.time()
         # Upstream saves on its own schedule, and logs beside it.
-        super().save_logs_and_checkpoints(global_step, logs_dict, self.step_states(client_states or {}))
+        super().save_logs_and_checkpoints(global_step, metrics, self.step_states(client_states or {}))
         if global_step % self.args.ckpt.save_steps == 0:
             self.held_up[f"global_step{global_step}"] = time.time() - started
         self.note_saves()
