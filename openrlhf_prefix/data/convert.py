@@ -7,9 +7,11 @@ source. A row that cannot be read stops the import, or is left out and counted.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -57,6 +59,13 @@ def convert(
     """
     if format_name not in FORMATS:
         raise UserError(f"unknown format {format_name!r}: {_advice(format_name, source)}")
+    with new_file(target) as out:
+        return _write(FORMATS[format_name], iterate(source, split), source, out, skip_bad, progress)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[TextIO]:
+    """Open for writing under a temporary name, which becomes `target` when all went well. UserError for a bad name."""
     if target.suffix.lower() != ".jsonl":
         raise UserError(f"{target} must end in .jsonl: the rows are written as JSON lines")
     if target.exists():
@@ -65,11 +74,11 @@ def convert(
         raise UserError(f"there is no folder {str(target.parent)!r} for {target.name}: make it first")
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        made = _write(FORMATS[format_name], iterate(source, split), source, temporary, skip_bad, progress)
+        with temporary.open("w", encoding="utf-8") as out:
+            yield out
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    return made
 
 
 def _advice(format_name: str, source: str) -> str:
@@ -86,12 +95,12 @@ def _advice(format_name: str, source: str) -> str:
     return known if layout is None else f"{known}; nearest to the columns of {source} is {layout.name} ({layout.sets})"
 
 
-def _write(layout: Format, found: Any, source: str, path: Path, skip_bad: bool, progress: bool) -> Converted:
+def _write(layout: Format, found: Any, source: str, out: TextIO, skip_bad: bool, progress: bool) -> Converted:
     made, stem = Converted(), Path(source).stem
     seen: dict[str, int] = {}
     rows = tqdm(found, total=count(source), unit=" rows", disable=not progress, dynamic_ncols=True)
     other: Format | None = None  # the layout that the first bad row seems to have
-    with path.open("w", encoding="utf-8") as out, rows:
+    with rows:
         for number, row in rows:
             fault = _one(layout, number, row, stem, seen, out, made)
             if fault is None:

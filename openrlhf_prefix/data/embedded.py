@@ -1,18 +1,26 @@
-"""The embedded default: a task and its tiny base model in one folder, made once and cached."""
+"""A task and its base model in one folder, made once: tiny ones of ours, or SmolLM2 and a task of reasoning-gym."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from openrlhf_prefix.arguments import Parser, parser_of
+from openrlhf_prefix.data import tasks
 from openrlhf_prefix.data.families import FAMILIES
-from openrlhf_prefix.data.tasks import write_task
+from openrlhf_prefix.data.gym import rows as gym
 from openrlhf_prefix.errors import UserError
+
+TINY, SMOLLM2 = "tiny", "smollm2"
+PREFIX = f"{gym.NAME}:"
 
 
 def parser() -> Parser:
-    parser = parser_of("embed", "The embedded task and its tiny base model in one folder; made once.")
+    parser = parser_of("embed", "An embedded task and its base model in one folder; made once.")
     parser.add_argument("directory", metavar="DIRECTORY", type=Path, help="folder for task/ and model/")
-    parser.add_argument("--task", choices=list(FAMILIES), default="chains", help="family of problems")
+    parser.add_argument("--model", choices=[TINY, SMOLLM2], default=TINY, help="0.9M parameters, or SmolLM2-135M")
+    parser.add_argument("--task", default="chains", help=f"{', '.join(FAMILIES)}, or {PREFIX}NAME for smollm2")
+    parser.add_argument("--set", nargs="+", default=[], help=f"{PREFIX}NAME: KEY=VALUE, of its settings")
+    parser.add_argument("--shots", type=int, default=0, help=f"{PREFIX}NAME: worked examples before every question")
     parser.add_argument("--train", type=int, default=2048, help="training problems")
     parser.add_argument("--heldout", type=int, default=256, help="held-out problems")
     parser.add_argument("--tune", type=int, default=256, help="problems to choose learning rates on")
@@ -27,12 +35,46 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Writes DIRECTORY/task and DIRECTORY/model; a second call finds both and returns at once."""
     options = parser().parse_args(argv)
-    from openrlhf_prefix.data.tiny_model import make_model  # imports transformers
-
-    sizes = {name: value for name, value in vars(options).items() if name not in ("directory", "task")}
     try:
-        write_task(options.directory / "task", FAMILIES[options.task], **sizes)
-        make_model(options.directory / "model", options.directory / "task", seed=options.seed)
+        if options.task.startswith(PREFIX):
+            _gym_task(options)
+        else:
+            _family(options)
+        _model(options)
     except ValueError as error:
         raise UserError(str(error)) from None
     print(f"embedded task and model: {options.directory}")
+
+
+def _family(options: argparse.Namespace) -> None:
+    if options.task not in FAMILIES:
+        raise UserError(f"--task {options.task}: choose one of {', '.join(FAMILIES)}, or {PREFIX}NAME")
+    if options.set or options.shots:
+        raise UserError(f"--set and --shots are for tasks of reasoning-gym (--task {PREFIX}NAME)")
+    sizes = {name: vars(options)[name] for name in ("train", "heldout", "tune", "longer", "slips", "seed")}
+    bounds = {name: vars(options)[name] for name in ("min_operations", "max_operations")}
+    tasks.write_task(options.directory / "task", FAMILIES[options.task], **sizes, **bounds)
+
+
+def _gym_task(options: argparse.Namespace) -> None:
+    if options.model != SMOLLM2:
+        raise UserError(f"--task {options.task} is text, which the tiny model cannot read: add --model {SMOLLM2}")
+    if options.slips or options.min_operations or options.max_operations:
+        raise UserError(f"--slips and --min_operations are for {', '.join(FAMILIES)}: give --set KEY=VALUE")
+    sizes = {name: vars(options)[name] for name in ("heldout", "train", "tune")}
+    settings = gym.parsed(options.set)
+    gym.write_task(
+        options.directory / "task", options.task.removeprefix(PREFIX), settings, options.seed, options.shots, **sizes
+    )
+
+
+def _model(options: argparse.Namespace) -> None:
+    directory = options.directory / "model"
+    if options.model == SMOLLM2:
+        from openrlhf_prefix.data.smollm2 import make_smollm2  # imports transformers
+
+        make_smollm2(directory)
+    else:
+        from openrlhf_prefix.data.tiny_model import make_model
+
+        make_model(directory, options.directory / "task", seed=options.seed)

@@ -167,14 +167,14 @@ def write_task(
 
     parameters = sizes | ({"slips": slips} if slips else {})
     manifest = {"task": family.name, "version": family.version, "parameters": parameters}
-    return _write_parts(Path(directory), manifest, make)
+    return write_parts(Path(directory), manifest, make)
 
 
 def _source(family: Family, part: str) -> str:
     return f"{family.name}_longer" if part == "longer" else family.name
 
 
-def _write_parts(directory: Path, manifest: Mapping[str, Any], make: Callable[[], dict[str, Rows]]) -> dict[str, Path]:
+def write_parts(directory: Path, manifest: Mapping[str, Any], make: Callable[[], dict[str, Rows]]) -> dict[str, Path]:
     """Writes `part`.jsonl for every part that `make` gives, and `task.json`, unless they are there already.
 
     Args:

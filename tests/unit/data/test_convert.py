@@ -142,7 +142,7 @@ def test_the_list_has_one_line_for_every_format(capsys) -> None:
         cli.main(["data", "import", "--list"])
     assert not ended.value.code
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(FORMATS)
+    assert [line.split()[0] for line in lines] == [*FORMATS, "reasoning-gym"]
     assert any("MATH-500" in line for line in lines) and any("GSM8K" in line for line in lines)
 
 

@@ -1,0 +1,183 @@
+r"""Demonstrations of reasoning-gym's problems: the steps of a solution, one a line, and the answer in a box.
+
+    chain_sum        4 - 1 - 7 =                   4 - 1 = 3 / 3 - 7 = -4 / \boxed{-4}                  running sums
+    countdown        309 of 6, 61, 94, 4           94 * 4 = 376 / 376 - 61 = 315 / ... / \boxed{94*4 - 61 - 6}
+    gcd              gcd(780, 461)                 780 = 1 * 461 + 319 / ... / \boxed{1}                Euclid
+    leg_counting     3 cats, 2 birds               3 cats: 3 * 4 = 12 / ... / 12 + 4 = 16 / \boxed{16}
+    letter_counting  "h" in "hundred thousand"     hundred: 1, in all 1 / thousand: 1, in all 2 / \boxed{2}
+    spell_backward   sun                           from the end: n, u, s / \boxed{nus}
+    knights_knaves   who lies?                     case after case, up to the one in which all statements fit
+    gsm_symbolic     a story                       the text that reasoning-gym gives itself
+
+A solver reads an entry {"question", "answer", "metadata"}, and what it works out has to be the entry's answer.
+"""
+
+import ast
+import operator
+from collections.abc import Callable
+from fractions import Fraction
+from functools import reduce
+from itertools import product
+from typing import Any
+
+Entry = dict[str, Any]
+SIGNS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+
+
+def demonstration(task: str, entry: Entry) -> str | None:
+    """The worked solution of an entry; None for a task without a solver.
+
+    Raises:
+        ValueError: the steps lead to another answer than the entry has.
+    """
+    if task not in SOLVERS:
+        return None
+    steps, answer = SOLVERS[task](entry)
+    return "\n".join([*steps, f"\\boxed{{{answer}}}"])
+
+
+def _checked(found: object, entry: Entry) -> str:
+    if str(found) != entry["answer"]:
+        raise ValueError(f"the steps give {found}, and the answer is {entry['answer']}: {entry['question']}")
+    return str(found)
+
+
+def _running(total: Any, sign: str, number: Any) -> tuple[Any, str]:
+    """(new total, the line that says so)."""
+    found = COMPUTE[sign](total, number)
+    return found, f"{total} {sign} {number} = {found}"
+
+
+def chain_sum(entry: Entry) -> tuple[list[str], str]:
+    first, *rest = entry["metadata"]["expression"].split()
+    total, steps = int(first), []
+    for sign, number in zip(rest[::2], rest[1::2], strict=True):
+        total, line = _running(total, sign, int(number))
+        steps.append(line)
+    return steps, _checked(total, entry)
+
+
+def countdown(entry: Entry) -> tuple[list[str], str]:
+    """Any expression with these numbers will do: the one that the puzzle was made of."""
+    expression, steps = entry["metadata"]["expression"], []
+
+    def value(node: ast.expr) -> Fraction:
+        if isinstance(node, ast.BinOp):
+            left, right = value(node.left), value(node.right)
+            found, line = _running(left, SIGNS[type(node.op)], right)
+            steps.append(line)
+            return Fraction(found)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        assert isinstance(node, ast.Constant) and isinstance(node.value, int)
+        return Fraction(node.value)
+
+    if value(ast.parse(expression, mode="eval").body) != entry["metadata"]["target"]:
+        raise ValueError(f"{expression} is not {entry['metadata']['target']}")
+    return steps, expression
+
+
+def gcd(entry: Entry) -> tuple[list[str], str]:
+    steps: list[str] = []
+
+    def common(first: int, second: int) -> int:
+        while second:
+            steps.append(f"{first} = {first // second} * {second} + {first % second}")
+            first, second = second, first % second
+        return first
+
+    return steps, _checked(reduce(common, entry["metadata"]["numbers"]), entry)
+
+
+def leg_counting(entry: Entry) -> tuple[list[str], str]:
+    from reasoning_gym.arithmetic.leg_counting import ANIMALS
+
+    total, steps = 0, []
+    for place, (animal, count) in enumerate(entry["metadata"]["animals"].items()):
+        legs = count * ANIMALS[animal]
+        steps.append(f"{count} {animal}{'s' if count > 1 else ''}: {count} * {ANIMALS[animal]} = {legs}")
+        total, line = _running(total, "+", legs)
+        steps += [line] if place else []
+    return steps, _checked(total, entry)
+
+
+def letter_counting(entry: Entry) -> tuple[list[str], str]:
+    letter, total, steps = entry["metadata"]["target_letter"], 0, []
+    for word in entry["metadata"]["span"]:
+        found = word.lower().count(letter)
+        total += found
+        steps.append(f"{word}: {found}, in all {total}")
+    return steps, _checked(total, entry)
+
+
+def spell_backward(entry: Entry) -> tuple[list[str], str]:
+    letters = entry["metadata"]["word"][::-1]
+    return [f"from the end: {', '.join(letters)}"], _checked(letters, entry)
+
+
+def gsm_symbolic(entry: Entry) -> tuple[list[str], str]:
+    worked, _, answer = entry["metadata"]["answer_cot"].rpartition("####")
+    steps = [line.strip() for line in worked.splitlines() if line.strip()]
+    return steps, _checked(answer.strip().replace(",", "").removesuffix(".0"), entry)
+
+
+def knights_knaves(entry: Entry) -> tuple[list[str], str]:
+    """All cases in order, each up to the first person whom it does not fit, and the first case that fits all."""
+    facts = entry["metadata"]
+    names, terms = facts["names"], facts["knight_knave_terms"]
+    steps: list[str] = []
+    for case in product([True, False], repeat=len(names)):
+        roles = [terms["a_knight"] if honest else terms["a_knave"] for honest in case]
+        said = ", and ".join(f"{name} is {role}" for name, role in zip(names, roles, strict=True))
+        line = f"Suppose {said}."
+        for name, role, honest, statement in zip(names, roles, case, facts["statements"], strict=True):
+            true = holds(statement, case)
+            line += f" What {name} says is {'true' if true else 'false'}"
+            if true is not honest:
+                line += f", but {name} is {role}: this fails."
+                break
+            line += f", and {name} is {role}."
+        else:
+            return [*steps, f"{line} All fits."], _checked(f"{said}.", entry).rstrip(".")
+        steps.append(line)
+    raise ValueError("no case fits all statements")
+
+
+def holds(statement: Any, honest: tuple[bool, ...]) -> bool:
+    """Whether a statement is true, given who is honest: ["and", a, b], ["lying", 1], ..."""
+    kind, *parts = statement
+    if kind == "telling-truth":
+        return honest[parts[0]]
+    if kind == "lying":
+        return not honest[parts[0]]
+    values = [holds(part, honest) for part in parts]
+    if kind == "not":
+        return not values[0]
+    if kind in ("and", "or"):
+        return all(values) if kind == "and" else any(values)
+    if kind == "->":
+        return not values[0] or values[1]
+    if kind == "<=>":
+        return values[0] == values[1]
+    raise ValueError(f"a statement of unknown kind: {kind}")
+
+
+SOLVERS: dict[str, Callable[[Entry], tuple[list[str], str]]] = {
+    solver.__name__: solver
+    for solver in (
+        chain_sum,
+        countdown,
+        gcd,
+        leg_counting,
+        letter_counting,
+        spell_backward,
+        gsm_symbolic,
+        knights_knaves,
+    )
+}
