@@ -26,7 +26,7 @@ def converted() -> "transformers.PreTrainedTokenizerFast":
     )
 
 
-def test_the_published_tokenizer_cuts_digits_before_it_merges_and_ends_where_a_turn_ends(tmp_path: Path) -> None:
+def test_the_published_tokenizer_cuts_digits_and_ends_where_a_turn_ends(tmp_path: Path) -> None:
     before = converted()
     assert before.tokenize("\n\n7") == ["Ċ", "Ċ", "7"] and before.eos_token_id == 1
     smollm2.published(before).save_pretrained(tmp_path)
