@@ -64,20 +64,21 @@ def read(rows: Iterable[Mapping[str, Any]]) -> dict[int, list[Tally]]:
 
 def accuracies(tallies: Iterable[Tally], samples: int) -> dict[str, float]:
     """{"eval_chains_pass1": avg@n, "eval_chains_pass4": ...}, OpenRLHF's names; without sources that have no score."""
-    chances = _chances(tallies, samples)
-    return {name: sum(values.values()) / len(values) for name, values in chances.items()}
+    found = chances(tallies, samples)
+    return {name: sum(values.values()) / len(values) for name, values in found.items()}
 
 
 def gains(before: Iterable[Tally], after: Iterable[Tally], samples: int) -> dict[str, tuple[float, float, float]]:
     """(gain, low, high) of each metric, over the problems that have a score in both."""
-    base, found = _chances(before, samples), {}
-    for name, values in _chances(after, samples).items():
+    base, found = chances(before, samples), {}
+    for name, values in chances(after, samples).items():
         both = [value - base[name][problem] for problem, value in values.items() if problem in base.get(name, {})]
         if both:
             found[name] = (sum(both) / len(both), *bootstrap_interval(both))
     return found
 
 
-def _chances(tallies: Iterable[Tally], samples: int) -> dict[str, dict[str, float]]:
+def chances(tallies: Iterable[Tally], samples: int) -> dict[str, dict[str, float]]:
+    """pass@1 and pass@n of every problem, by metric; without metrics that no problem has."""
     found = {f"eval_{one.source}_pass{k}": one.chances(k) for one in tallies for k in (1, samples)}
     return {name: values for name, values in found.items() if values}

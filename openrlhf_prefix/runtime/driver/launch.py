@@ -34,6 +34,7 @@ from openrlhf_prefix.runtime.driver.preflight import (
     check_rewards,
     try_reward,
 )
+from openrlhf_prefix.runtime.learner.card import write_card
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.settings import config, secrets
 from openrlhf_prefix.settings.derived import gpus_needed, prefixed_rows, sft_steps
@@ -58,7 +59,9 @@ def train(resolved: Resolved) -> None:
         from openrlhf_prefix.runtime.driver import wiring
 
         wiring.wire(board=board, secrets=hidden)(args)
-    print(summary_table(folder.summary()), flush=True)
+    summary = folder.summary()
+    write_card(Path(args.ckpt.output_dir), facts, summary["steps"], folder.path)
+    print(summary_table(summary), flush=True)
 
 
 def check(resolved: Resolved) -> tuple[Choice, tuple[list[Problem], list[Problem]], dict[str, Any]]:

@@ -5,9 +5,9 @@
     openrlhf-prefix export runs/x OUT --adapter           # what LoRA trained, as PEFT and vLLM load it
 
 An export holds safetensors shards, config, generation config with every id that ends a response, tokenizer and chat
-template, and the tensor names of the model that training started from: with tied embeddings no second copy of them,
-whatever ZeRO stage gathered the weights, and LoRA merged. Both ways write through write(), so that they agree to the
-bit.
+template, a card (card.py), and the tensor names of the model that training started from: with tied embeddings no
+second copy of them, whatever ZeRO stage gathered the weights, and LoRA merged. Both ways write through write(), so
+that they agree to the bit.
 """
 
 import contextlib
@@ -31,10 +31,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from openrlhf_prefix.checkpoint import manifest
 from openrlhf_prefix.checkpoint.kinds import is_checkpoint, refuse_export_as_checkpoint
-from openrlhf_prefix.checkpoint.store import Store
+from openrlhf_prefix.checkpoint.store import Store, place
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.runtime import seams
 from openrlhf_prefix.runtime.learner import average, lora, pickles
+from openrlhf_prefix.runtime.learner.card import write_card
 from openrlhf_prefix.runtime.learner.checkpoints import COMPANIONS, rank_file
 from openrlhf_prefix.settings.model import read_config, read_tokenizer, refuse_code, stop_ids
 
@@ -257,7 +259,14 @@ def export(source: Path, out: Path, adapter: bool = False, code: bool = False) -
     else:
         merged = lora.merge(state, flags["ds.lora.alpha"] / flags["ds.lora.rank"]) if flags["ds.lora.rank"] else state
         write(merged, checkpoint / COMPANIONS, out, code)
+    write_card(out, facts, place(checkpoint.name)[0], _run_of(checkpoint, flags))
     return checkpoint
+
+
+def _run_of(checkpoint: Path, flags: Mapping[str, Any]) -> Path:
+    """The run folder of a checkpoint: the one that it lies in, wherever that was moved, or the one that made it."""
+    around = checkpoint.parents[2]
+    return around if RunFolder(around).read("metrics") else Path(flags["run.dir"])
 
 
 def find(source: Path) -> tuple[Path, dict[str, Any]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings import config
 from openrlhf_prefix.settings.resolve import resolve
@@ -16,7 +17,8 @@ COMPARISONS = [
     CONFIGS / f"{name}.yaml" for name in ("compare", "ablations", "imperfect")
 ]  # see test_compare_commands.py
 RECIPES = sorted(path for path in CONFIGS.rglob("*.yaml") if path not in PARTS + COMPARISONS)
-MODELS = sorted(path.parent.name for path in CONFIGS.glob("*/prefix_rft.yaml"))
+SMALL = "smollm2"  # on a CPU, from tasks of reasoning-gym
+MODELS = sorted(path.parent.name for path in CONFIGS.glob("*/prefix_rft.yaml") if path.parent.name != SMALL)
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +31,13 @@ def no_network(monkeypatch, tmp_path):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n', encoding="utf-8")
-    for name in ("model", "task/train.jsonl", "task/heldout.jsonl"):  # what the quickstart makes
-        path = tmp_path / ".cache/quickstart" / name
+    made = [
+        f".cache/{of}/{name}"
+        for of in ("quickstart", SMALL)
+        for name in ("model", "task/train.jsonl", "task/heldout.jsonl")
+    ]
+    for name in (*made, f"configs/{SMALL}/reward.py"):
+        path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
@@ -42,7 +49,7 @@ def resolved(path: Path, *flags: str):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_a_shipped_config_passes_all_checks(path):
     args = resolved(path).args
-    assert args.hybrid.preset == (path.stem if path.stem in ("rft", "prefix_rft") else "prefix_rft")
+    assert args.hybrid.preset == (path.stem if path.stem in PRESETS else "prefix_rft")
     assert args.data.max_len > args.rollout.max_new_tokens
 
 

@@ -90,6 +90,7 @@ def make_policy(model: Path, run: Path, checkpoint: str | None = None, **flags: 
             "ckpt.path": str(run / "checkpoints"),
             "ckpt.output_dir": str(run / "export"),
             "ckpt.load_enable": checkpoint is not None,
+            "data.prompt_dataset": "random/rows",
             "ds.attn_implementation": "sdpa",
             "rollout.batch_size": ROWS // 2,
             "rollout.n_samples_per_prompt": 2,
@@ -102,7 +103,8 @@ def make_policy(model: Path, run: Path, checkpoint: str | None = None, **flags: 
         }
     )
     args.local_rank = rank
-    RunContext(0.0, checkpoint, {"flags": flatten_namespace(args)}).attach(args)
+    facts = {"flags": flatten_namespace(args), "versions": {}, "dataset": "of random rows", "problems": ROWS}
+    RunContext(0.0, checkpoint, facts).attach(args)
     policy = PrefixPolicy(ranks, rank, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
     policy.init_model_from_pretrained(get_strategy(args), str(model), max_steps=10)
     return policy
