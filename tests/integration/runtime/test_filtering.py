@@ -97,7 +97,7 @@ class Generator(PrefixSamplesGenerator):
     """Problems 0, 1, 2, ...; every third has a signal; of each group `failed` rewards failed."""
 
     def __init__(self, problems: int, failed: int = 0, **reward: object) -> None:
-        self.args, self.failed = flags(**reward), failed
+        self.args, self.failed, self.evaluation = flags(**reward), failed, None
         self.problems, self.rounds = iter(range(problems)), []
 
     def _rolled_out(self, problems, count, **kwargs):
