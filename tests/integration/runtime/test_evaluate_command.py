@@ -187,7 +187,7 @@ CHOICE = "Which is 2?\n\nA) 1+1+1\nB) 1+1\nC) 7\nD) 5"
 
 def test_multiple_choice_is_judged_by_its_letter(model, engine, tmp_path, monkeypatch) -> None:
     """One in four answers names the gold, wherever it was shuffled to; 16 questions with four samples each."""
-    monkeypatch.setattr("test_evaluate.ANSWERS", ["\\boxed{\\text{A}}", "Answer: (B)", "\\boxed{C}", "D) 5"])
+    monkeypatch.setattr("test_evaluate_command.ANSWERS", ["\\boxed{\\text{A}}", "Answer: (B)", "\\boxed{C}", "D) 5"])
     path = write(tmp_path / "gpqa.parquet", [row("gpqa", f"{index}{CHOICE}", "B") for index in range(16)])
     engine()
     evaluate(model, path, *SHORT, "--samples", 4, "--output", tmp_path / "out")
