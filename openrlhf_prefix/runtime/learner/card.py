@@ -63,7 +63,7 @@ def card(facts: Mapping[str, Any], step: int, run: Path) -> str:
         "Other than the defaults of the method:",
         f"```yaml\n{yaml.safe_dump(changed_flags(flags))}```",
         "## Versions",
-        ", ".join(f"{package} {version}" for package, version in versions.items()),
+        ", ".join(f"{package} {version}" for package, version in sorted(versions.items())),
     ]
     return "\n\n".join(parts) + "\n"
 

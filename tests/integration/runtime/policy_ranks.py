@@ -95,6 +95,7 @@ def make_policy(model: Path, run: Path, checkpoint: str | None = None, **flags: 
             "rollout.batch_size": ROWS // 2,
             "rollout.n_samples_per_prompt": 2,
             "rollout.max_new_tokens": LENGTH,
+            "run.dir": str(run),
             "train.batch_size": ROWS,
             "train.micro_batch_size": 2,
             "vllm.num_engines": 1,

@@ -139,4 +139,4 @@ def test_the_export_of_a_checkpoint_is_that_of_the_run(runs: Path, tmp_path: Pat
     ours, theirs = (
         {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path / "out", run / "export")
     )
-    assert ours == theirs
+    assert ours.pop("README.md") and ours == theirs  # the run's card is written by its driver
