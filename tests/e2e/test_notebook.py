@@ -28,5 +28,5 @@ def test_the_notebook_runs(embedded) -> None:
     shown = json.loads(done.stdout.split("SHOWN ")[1])
     assert shown["steps"] == [0, 1, 2, 3, 4, 5, 6] and shown["report"]
     assert shown["rows"] == 4 * 8  # --run.rollout_groups
-    assert 0 < shown["results"]["chains"]["avg@4"] < 1
+    assert [0 < scores["avg@4"] < 1 for scores in shown["results"].values()] == [True]  # one task
     assert "already holds a run" in shown["mistake"]

@@ -116,4 +116,4 @@ def test_an_export_of_a_checkpoint_runs_its_code_only_on_request(folder, tmp_pat
         {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
         for place in (tmp_path / "out", folder / "run" / "export")
     )
-    assert ours == theirs
+    assert ours.pop("README.md") and ours == theirs  # the run's card is written by its driver
