@@ -38,10 +38,12 @@ SILENT = ("run.", "logger.", "ckpt.", "eval.", "actor.model_name_or_path", "data
 
 
 def dataset_fingerprint(problems: Iterable[Problem]) -> str:
-    """Depends on every id, answer, token and limit, and on the order of the problems."""
+    """Depends on every id, answer, token, limit and pass rate, and on the order of the problems."""
     digest = hashlib.sha256()
     for problem in problems:
         digest.update(f"{problem.id}\x1f{problem.source}\x1f{problem.answer}\x1f{problem.limits}\x1f".encode())
+        if problem.pass_rate is not None:
+            digest.update(f"{problem.pass_rate}\x1f".encode())
         for ids in (problem.prompt_ids, *problem.demonstrations):
             digest.update(len(ids).to_bytes(8, "big") + ids.tobytes())
     return digest.hexdigest()

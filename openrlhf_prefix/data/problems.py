@@ -56,6 +56,7 @@ class Problem:
     prompt_ids: np.ndarray  # (P,) int32, chat template included
     demonstrations: tuple[np.ndarray, ...]  # each (|y*|,) int32, without a stop token; past the budget: see limits
     limits: tuple[int, ...] = ()  # the most tokens of each that a prefix may have, at most |y*| - 1; 0: never used
+    pass_rate: float | None = None  # of a policy before the run, a prior of difficulty; None: unknown
 
     def __post_init__(self) -> None:
         if len(self.limits) != len(self.demonstrations):
@@ -172,6 +173,7 @@ class _Reader:
                         prompt_ids=ids,
                         demonstrations=tuple(pair[0] for pair in pairs),
                         limits=tuple(pair[1] for pair in pairs),
+                        pass_rate=row.pass_rate,
                     )
                 )
         refuse(name, bad)

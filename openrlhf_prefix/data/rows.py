@@ -4,6 +4,7 @@
     answer           what the verifier compares with: text or a number, also as the only element of a list
     demonstrations   list of texts, or one text; may be empty or absent
     id, source       optional; the default id is FILE-ROW, the default source the file's name
+    pass_rate        optional; share of a policy's samples that were right, in [0, 1]
 
 A column's name may have dots: reward_model.ground_truth is the ground_truth of an object. `parse` gives the parts of
 one row, or appends what is wrong with it to a list of sentences.
@@ -15,6 +16,8 @@ from typing import Any
 
 from openrlhf_prefix.data.messages import Messages, images_of, read_messages
 from openrlhf_prefix.reward.gold import gold_text
+
+PASS_RATE = "pass_rate"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Row:
     prompt: str | Messages
     answer: str
     demonstrations: tuple[str, ...]
+    pass_rate: float | None = None
 
 
 def lookup(row: dict[str, Any], name: str) -> Any:
@@ -72,10 +76,11 @@ def parse(number: int, row: dict[str, Any] | str, columns: Columns, bad: list[st
     prompt = _prompt(number, row, columns.prompt, bad)
     answer = _answer(number, row, columns.answer, bad)
     demonstrations = _demonstrations(number, row, columns.demonstrations, bad) if columns.demonstrations else ()
+    rate = _pass_rate(number, row, bad)
     if len(bad) > found:
         return None
     identifier, source = (None if row.get(name) is None else str(row[name]) for name in ("id", "source"))
-    parsed = Row(number, identifier, source, prompt, answer, demonstrations)
+    parsed = Row(number, identifier, source, prompt, answer, demonstrations, rate)
     if not _is_unicode(identifier or "", source or "", prompt_text(parsed), parsed.answer, *demonstrations):
         bad.append(f"row {number} holds half a surrogate pair (a broken \\u escape), which is no Unicode text")
         return None
@@ -137,6 +142,16 @@ def _demonstrations(number: int, row: dict[str, Any], column: str, bad: list[str
         if not text.strip():
             bad.append(f"row {number}: demonstration {index} is empty: give a worked demonstration or none")
     return tuple(found)
+
+
+def _pass_rate(number: int, row: dict[str, Any], bad: list[str]) -> float | None:
+    rate = row.get(PASS_RATE)
+    if rate is None:
+        return None
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+        bad.append(f"row {number}: {PASS_RATE!r} must be a share of right samples in [0, 1], not {rate!r}")
+        return None
+    return float(rate)
 
 
 def prompt_text(row: Row) -> str:

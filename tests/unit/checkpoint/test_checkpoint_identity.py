@@ -77,6 +77,7 @@ PROBLEM = Problem("p", "s", "7", np.arange(5, dtype=np.int32), (np.arange(4, dty
         {"prompt_ids": np.array([0, 1, 2, 3, 5], dtype=np.int32)},
         {"demonstrations": (np.array([0, 1, 2, 4], dtype=np.int32),)},
         {"limits": (2,)},
+        {"pass_rate": 0.0},
         # The same tokens, of which the prompt has one more and the demonstration one less.
         {
             "prompt_ids": np.array([0, 1, 2, 3, 4, 0], dtype=np.int32),

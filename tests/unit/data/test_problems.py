@@ -518,6 +518,18 @@ def test_half_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
     assert "row 1 holds half a surrogate pair" in refusal(tmp_path, good(demonstrations=["x\ud800yz"]))
 
 
+def test_a_pass_rate_of_the_row_reaches_its_problem(tmp_path: Path) -> None:
+    """0 is a rate, null and no column are none; 1 may be written as an integer."""
+    rows = [good(pass_rate=0.375), good(pass_rate=0), good(pass_rate=1), good(pass_rate=None), good()]
+    assert [problem.pass_rate for problem in load(tmp_path, *rows)] == [0.375, 0.0, 1.0, None, None]
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5, 37.5, "0.5", True, float("nan"), [0.5]])
+def test_a_pass_rate_that_is_no_share_is_refused(tmp_path: Path, rate: Any) -> None:
+    said = refusal(tmp_path, good(), good(pass_rate=rate))
+    assert f"row 2: 'pass_rate' must be a share of right samples in [0, 1], not {rate!r}" in said
+
+
 def test_limits_and_demonstrations_belong_together() -> None:
     with pytest.raises(ValueError, match="1 demonstrations but 0 limits"):
         Problem("p", "s", "a", np.zeros(1), (np.zeros(3),))
