@@ -44,19 +44,26 @@ class Imitation:
     loss: Loss
     needs_advantage: bool = False  # c_t has A as a factor: a token whose row has none does not train
     needs_entropy: bool = False  # c_t has H in it, which only rows that were forwarded before the update have
+    objective: Callable[[torch.Tensor], torch.Tensor] | None = None  # of log p: has the gradient, and a value to watch
 
     def __call__(self, tokens: Tokens) -> torch.Tensor:
         return self.loss(tokens)
 
 
-def _weighted(weight: Callable[[torch.Tensor], torch.Tensor]) -> Imitation:
+def _weighted(weight: Callable[[torch.Tensor], torch.Tensor], objective: Callable | None = None) -> Imitation:
     """-sg(weight(p)) log p."""
-    return Imitation(lambda tokens: -weight(tokens.log_probs.detach().exp()) * tokens.log_probs)
+    return Imitation(lambda tokens: -weight(tokens.log_probs.detach().exp()) * tokens.log_probs, objective=objective)
 
 
 def _luffy(tokens: Tokens) -> torch.Tensor:
     p = tokens.log_probs.exp()
     return -tokens.advantages * p / (p + GAMMA)
+
+
+def _trust_objective(log_probs: torch.Tensor) -> torch.Tensor:
+    """-p / alpha below alpha, and from there on -log p, shifted so that they meet."""
+    share = log_probs.exp() / ALPHA
+    return torch.where(share < 1, -share, -1 - share.log())
 
 
 def _srft(tokens: Tokens) -> torch.Tensor:
@@ -65,10 +72,10 @@ def _srft(tokens: Tokens) -> torch.Tensor:
 
 # "policy" has no entry: it is the clipped surrogate.
 IMITATION: dict[str, Imitation | Loss] = {
-    "nll": _weighted(torch.ones_like),
-    "dft": _weighted(lambda p: p),
-    "phi": _weighted(lambda p: p * (1 - p)),
-    "trust": _weighted(lambda p: (p / ALPHA).clamp(max=1.0)),
+    "nll": _weighted(torch.ones_like, torch.neg),
+    "dft": _weighted(lambda p: p, lambda log_probs: -log_probs.exp()),
+    "phi": _weighted(lambda p: p * (1 - p), lambda log_probs: (2 * log_probs).exp() / 2 - log_probs.exp()),
+    "trust": _weighted(lambda p: (p / ALPHA).clamp(max=1.0), _trust_objective),
     "luffy": Imitation(_luffy, needs_advantage=True),
     "srft": Imitation(_srft, needs_entropy=True),
 }
@@ -85,3 +92,13 @@ def needs_entropy(name: str) -> bool:
     """Whether demonstration tokens are weighted by the policy's entropy on their row."""
     row = IMITATION.get(name)
     return isinstance(row, Imitation) and row.needs_entropy
+
+
+def watched(name: str, log_probs: torch.Tensor) -> torch.Tensor:
+    """What a validation follows of a row: its own objective, or -log p for one that has none.
+
+    The value of a loss whose weight is held fixed says nothing: -sg(p) log p falls towards p = 0 as well.
+    """
+    row = IMITATION[name]
+    objective = row.objective if isinstance(row, Imitation) else None
+    return objective(log_probs) if objective else -log_probs

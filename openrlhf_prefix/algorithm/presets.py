@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 ALL = -1  # prefixed_per_group: every row of a group
 HALF = -1  # sft_steps: half of the steps of the run
+TENTH = -1  # sft_validate: a tenth of the supervised steps
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Preset:
     rescue: str = "none"  # --hybrid.rescue: what becomes of groups that failed: "none", "replace" or "buffer"
     samples: int | None = None  # --rollout.n_samples_per_prompt, whatever a config says; None: that flag's own value
     sft_steps: int = 0  # --hybrid.sft_steps: steps on demonstrations alone before the first rollout; or HALF
+    sft_imitation: str = "nll"  # --hybrid.sft_imitation: what their tokens train with
+    sft_validate: int = 0  # --hybrid.sft_validate: steps between two looks at the loss that ends them; TENTH; 0: none
 
 
 PRESETS = {
@@ -56,11 +59,19 @@ PRESETS = {
         samples=1,
     ),
     "sft_then_rft": Preset(
-        source="arXiv 2604.23747: supervised steps, then rft",
+        source="arXiv 2604.23747: supervised steps to the smallest validation loss (2512.11470), then rft",
         prefixed_per_group=0,
         baseline="all",
         keep=0.0,
         sft_steps=HALF,
+        sft_validate=TENTH,
+    ),
+    "prefix_after_sft": Preset(
+        source="ours: supervised steps to the smallest validation loss, then prefix_rft where the plain rows failed",
+        keep=0.2,
+        controller="on_failure",
+        sft_steps=HALF,
+        sft_validate=TENTH,
     ),
     "rft_with_sft_loss": Preset(
         source="LUFFY's baseline, arXiv 2504.14945: on-policy statistics, plus the demonstration's token mean",

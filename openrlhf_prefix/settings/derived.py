@@ -3,7 +3,7 @@
 import argparse
 
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings
-from openrlhf_prefix.algorithm.presets import ALL, HALF
+from openrlhf_prefix.algorithm.presets import ALL, HALF, TENTH
 from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
 
@@ -36,6 +36,22 @@ def sft_steps(args: argparse.Namespace, total_steps: int) -> int:
     """Supervised steps before the first rollout; `args` is nested."""
     steps = args.hybrid.sft_steps
     return total_steps // 2 if steps == HALF else steps
+
+
+def sft_interval(args: argparse.Namespace, total_steps: int) -> int:
+    """Supervised steps between two measurements of the validation loss, 0 for none; `args` is nested.
+
+    A tenth of the stage, but 2 steps at the least: from one to the next the loss may rise by chance.
+    """
+    every = args.hybrid.sft_validate
+    return max(sft_steps(args, total_steps) // 10, 2) if every == TENTH else every
+
+
+def validation_size(args: argparse.Namespace, demonstrated: int) -> int:
+    """How many of `demonstrated` problems with demonstrations are held out of the supervised steps: a tenth of them,
+    one at the least and a step's rows at the most, where the loss is measured on them; `args` is nested."""
+    rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    return min(rows, max(demonstrated // 10, 1)) if args.hybrid.sft_validate else 0
 
 
 def buffer_size(args: argparse.Namespace) -> int:

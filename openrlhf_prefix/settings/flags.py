@@ -66,7 +66,13 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--hybrid.sft_steps", type=int, help="how many; -1: half of the run")
     add("--hybrid.sft_lr", type=float, help="their learning rate; not set: actor.adam.lr")
-    add("--hybrid.sft_validate", type=int, default=0, help="end at the first rise of a loss measured every so many")
+    add("--hybrid.sft_imitation", choices=list(IMITATION), help="what their tokens train with")
+    add(
+        "--hybrid.sft_validate",
+        type=int,
+        help="end at the first rise of the loss on held-out demonstrations, measured every so many steps; -1: a tenth "
+        "of the stage; 0: never",
+    )
 
 
 def _add_prefix(parser: argparse.ArgumentParser) -> None:

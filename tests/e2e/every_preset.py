@@ -53,6 +53,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "sft": {**ALONE, "train.num_episodes": 3},
     "dft": {**ALONE, "train.num_episodes": 3},
     "sft_then_rft": {"hybrid.sft_steps": 2, "hybrid.sft_lr": 5e-4},
+    "prefix_after_sft": {"hybrid.sft_steps": 1, "hybrid.sft_imitation": "dft", "hybrid.sft_validate": 1}
+    | {"train.num_episodes": 3, "data.max_samples": 4},
     "focal": {"hybrid.plugin": "tests/e2e/focal.py"},
 }
 

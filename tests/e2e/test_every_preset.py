@@ -103,6 +103,17 @@ def test_the_supervised_stage_comes_first_with_its_own_learning_rate(folder: Pat
     assert {row["step"] for row in rows} == {3} and not any(row["prefix"] for row in rows)
 
 
+def test_prefixes_after_the_supervised_stage_go_where_the_plain_rows_failed(folder: Path) -> None:
+    """A step of dft on 3 of 4 problems, whose loss on the fourth is a mean of -p; then two visits of all of them."""
+    first, second, third = read(folder, "prefix_after_sft")
+    assert first["sft/rows"] == 32 and -1 < first["sft/validation_loss"] < 0
+    assert "sft/rows" not in second and second["prefix/rows"] == 0
+    rows = read(folder, "prefix_after_sft", "rollouts")
+    right = {row["problem"] for row in rows if row["step"] == 2 and row["reward"]}
+    prefixed = {row["problem"] for row in rows if row["step"] == 3 and row["prefix"]}
+    assert prefixed == {row["problem"] for row in rows} - right and third["prefix/rows"] == len(prefixed)
+
+
 def test_relift_takes_a_supervised_step_when_enough_problems_wait(folder: Path) -> None:
     """Groups of 2 with at most one right sample wait; as soon as 32 do, an optimizer step of them leaves."""
     waiting = supervised = 0

@@ -125,9 +125,18 @@ def test_a_method_of_demonstrations_on_data_without_any_is_refused(capsys, base,
 
 
 def test_a_validation_set_must_leave_demonstrations_to_train(capsys, base, tmp_path):
-    flags = ("--hybrid.preset", "sft_then_rft", "--hybrid.sft_validate", 1)
-    data = write(tmp_path / "few.jsonl", [GOOD] * 8)
-    assert "holds out 32 demonstrations" in refuse(capsys, {**base, "data.prompt_dataset": str(data)}, *flags)
+    data = write(tmp_path / "few.jsonl", [GOOD] + [{**GOOD, "demonstrations": []}] * 7)
+    said = refuse(capsys, {**base, "data.prompt_dataset": str(data)}, "--hybrid.preset", "sft_then_rft")
+    assert "holds out a tenth" in said and "has 1: set it to 0" in said
+
+
+@pytest.mark.parametrize("more", [(), ("--train.num_episodes", 2, "--hybrid.sft_validate", 0)])
+def test_prefixes_after_a_failed_visit_need_a_second_visit(capsys, base, tmp_path, more):
+    """One episode visits no problem twice, and of two the supervised stage takes the first, if nothing ends it."""
+    data = write(tmp_path / "once.jsonl", [GOOD] * 8)
+    flags = ("--hybrid.preset", "prefix_after_sft", *more)
+    said = refuse(capsys, {**base, "data.prompt_dataset": str(data)}, *flags)
+    assert "visits none twice: raise train.num_episodes" in said
 
 
 def test_a_broken_line_of_json_is_named_with_its_file_and_row(capsys, base, tmp_path):

@@ -1,10 +1,12 @@
 """The supervised stage: global steps on whole demonstrations alone, before the first rollout.
 
-A step has as many rows as a rollout batch, all trained by their negative log-likelihood, divided by the demonstration
-tokens of the optimizer step, and counts as one global step: the problems that it takes the place of are passed over,
-so that runs with and without this stage have the same number of steps. It ends at `hybrid.sft_steps`, or where the
-loss on held-out demonstrations, measured every `hybrid.sft_validate` steps, has risen for the first time: at its
-minimum, up to one interval. Learning rate `hybrid.sft_lr`; the optimizer goes on into the next stage with its moments.
+A step has as many rows as a rollout batch, all trained with `hybrid.sft_imitation` (their negative log-likelihood
+unless something else is asked for), divided by the demonstration tokens of the optimizer step, and counts as one
+global step: the problems that it takes the place of are passed over, so that runs with and without this stage have the
+same number of steps. It ends at `hybrid.sft_steps`, or where the loss on held-out demonstrations, measured every
+`hybrid.sft_validate` steps, has risen for the first time: at its minimum, up to one interval. Held out are the
+demonstrations of a tenth of the problems, a step's rows at the most; rollouts see these problems like all others.
+Learning rate `hybrid.sft_lr`; the optimizer goes on into the next stage with its moments.
 Source: arXiv 2604.23747; the minimum of the validation loss: arXiv 2512.11470.
 """
 
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
+from openrlhf_prefix.algorithm.imitation import watched
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.rows.batches import deal
@@ -27,10 +30,11 @@ class SupervisedStage:
     Args:
         controller: its groups, experience maker, files and trackers are used.
         steps: where the stage ends at the latest.
+        every: steps between two measurements of the loss on the held-out demonstrations; 0 for none.
     """
 
-    def __init__(self, controller: Any, demonstrations: Demonstrations, steps: int) -> None:
-        self.controller, self.demonstrations, self.end = controller, demonstrations, steps
+    def __init__(self, controller: Any, demonstrations: Demonstrations, steps: int, every: int = 0) -> None:
+        self.controller, self.demonstrations, self.end, self.every = controller, demonstrations, steps, every
         self.args = controller.args
         self.rows = self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt
         self.losses: list[float] = []  # on the held-out demonstrations
@@ -41,8 +45,7 @@ class SupervisedStage:
             started = time.time()
             status = self._train(step)
             step += 1
-            every = self.args.hybrid.sft_validate
-            if every and step % every == 0:
+            if self.every and step % self.every == 0:
                 status["sft/validation_loss"] = self._validate()
             status["timing/step_total"] = time.time() - started
             self.controller.save_logs_and_checkpoints(step, status, self.position(step))
@@ -73,11 +76,11 @@ class SupervisedStage:
         return self.controller.ppo_train(step) | counts
 
     def _validate(self) -> float:
-        """Mean negative log-likelihood of the held-out demonstrations' tokens; a first rise ends the stage."""
+        """What the stage lowers, as a mean over the held-out demonstrations' tokens; a first rise ends the stage."""
         maker = self.controller.experience_maker
         rows = [self.demonstrations.row(key, 0) for key in self.demonstrations.validation]
         batches = maker.split_rollout_samples(rows)
-        loss = likelihood_loss(batches, maker.log_probs(batches))
+        loss = validation_loss(batches, maker.log_probs(batches), self.args.hybrid.sft_imitation)
         if self.losses and loss > self.losses[-1]:
             self.end = 0
         self.losses.append(loss)
@@ -90,12 +93,12 @@ class SupervisedStage:
         self.end, self.losses = state["end"], list(state["losses"])
 
 
-def likelihood_loss(batches: list[Experience], log_probs: list[torch.Tensor]) -> float:
-    """Mean of -log p over the action tokens of all batches."""
+def validation_loss(batches: list[Experience], log_probs: list[torch.Tensor], imitation: str) -> float:
+    """Mean over the action tokens of all batches of what that row of the table lowers: -log p for nll, -p for dft."""
     total = count = 0.0
     for batch, of_batch in zip(batches, log_probs, strict=True):
         mask = batch.action_mask.bool()
-        total -= of_batch[mask].double().sum().item()
+        total += watched(imitation, of_batch[mask].double()).sum().item()
         count += mask.sum().item()
     if not count:
         raise RunStopped("the held-out demonstrations have no token")

@@ -38,7 +38,15 @@ from openrlhf_prefix.runtime.controller.weight_check import WeightCheck
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.settings import plugins
-from openrlhf_prefix.settings.derived import imitation_coef, make_sampler, prefixed_rows, scheduled_steps, sft_steps
+from openrlhf_prefix.settings.derived import (
+    imitation_coef,
+    make_sampler,
+    prefixed_rows,
+    scheduled_steps,
+    sft_interval,
+    sft_steps,
+    validation_size,
+)
 from openrlhf_prefix.settings.secrets import for_servers, wandb_key
 
 
@@ -62,7 +70,6 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         self.eval_dataloader = ProblemLoader(held_out) if held_out else None
         self.generate_kwargs = kwargs
         self.total_steps = len(self.prompts_dataloader) // args.rollout.batch_size * args.train.num_episodes
-        rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
         self.max_steps = scheduled_steps(args, self.total_steps)
         self.sampler = make_sampler(args, self.total_steps)
         self.engines = Engines(engines, args, for_servers(secrets), rejoin=self._rejoin, watch=self.stopping.check)
@@ -85,7 +92,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         # Upstream calls the one as it would call either.
         self.trackers = self.wandb_logger = Trackers(self.wandb_logger, self.tensorboard_logger)
         self.tensorboard_logger = None
-        validated = rows if args.hybrid.sft_validate else 0
+        validated = validation_size(args, sum(bool(problem.demonstrations) for problem in train))
         demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, held_out=validated)
         self.experience_maker = PrefixExperienceMaker(
             *groups,
@@ -95,7 +102,8 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             controller=self.sampler.controller,
             rescue=Rescue(args, demonstrations),
         )
-        self.supervised = SupervisedStage(self, demonstrations, sft_steps(args, self.total_steps))
+        supervised = sft_steps(args, self.total_steps), sft_interval(args, self.total_steps)
+        self.supervised = SupervisedStage(self, demonstrations, *supervised)
         self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
         self.check = WeightCheck(args.run.check_weights_every)
         self.weight_check: dict[str, float] = {}

@@ -185,17 +185,24 @@ def check_demonstrations(args: SimpleNamespace, problems: list[Problem], counts:
             f"{len(problems) - usable} of {len(problems)} problems in {name} have no usable demonstration, and "
             f"{method} trains on nothing else: leave them out"
         )
-    rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
-    if args.hybrid.sft_validate and usable <= rows:
+    if args.hybrid.sft_validate and usable < 2:
         raise UserError(
-            f"hybrid.sft_validate holds out {rows} demonstrations (as many as a step has rows), and {name} has "
-            f"{usable}: leave it out, or add demonstrations"
+            f"hybrid.sft_validate holds out a tenth of the problems with demonstrations, one at the least, and {name} "
+            f"has {usable}: set it to 0, or add demonstrations"
         )
-    steps = len(problems) // args.rollout.batch_size * args.train.num_episodes
+    episode = len(problems) // args.rollout.batch_size
+    steps = episode * args.train.num_episodes
     if args.hybrid.sft_steps and not 0 < sft_steps(args, steps) < steps:
         raise UserError(
             f"hybrid.sft_steps {args.hybrid.sft_steps} of a run of {steps} steps leaves none to one of the two "
             "stages: change it, or add problems or episodes"
+        )
+    rollouts_from = 0 if args.hybrid.sft_validate else sft_steps(args, steps)
+    if args.prefix.controller == "on_failure" and rollouts_from >= steps - episode:
+        raise UserError(
+            "prefix.controller on_failure gives a prefix where a problem's last visit failed, and this run, with "
+            f"rollouts in the last of {args.train.num_episodes} episode(s) alone, visits none twice: raise "
+            "train.num_episodes, or choose another prefix.controller"
         )
 
 

@@ -46,7 +46,8 @@ def hybrid_loss(args: SimpleNamespace, supervised: bool = False) -> HybridLoss:
     )
     if not supervised:
         return loss
-    return replace(loss, imitation="nll", imitation_mean="tokens", convex=False, entropy_coef=None, correction=None)
+    imitation = {"imitation": args.hybrid.sft_imitation, "imitation_mean": "tokens", "convex": False}
+    return replace(loss, **imitation, entropy_coef=None, correction=None)
 
 
 def trained_tokens(row: Experience, loss: HybridLoss) -> int:

@@ -88,6 +88,11 @@ class Facts:
         return ", ".join(name for name in IMITATION if not needs_advantage(name))
 
     @property
+    def sft_imitations(self) -> str:
+        """Those that a supervised step can train with."""
+        return ", ".join(name for name in IMITATION if not (needs_advantage(name) or needs_entropy(name)))
+
+    @property
     def preset(self) -> Any:
         """Row of the table of methods."""
         return PRESETS[self.hybrid.preset]

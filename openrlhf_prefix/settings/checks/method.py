@@ -1,7 +1,8 @@
 """The flags of a method fit together: groups and their baseline, demonstrations, controllers, supervised steps."""
 
 from openrlhf_prefix.algorithm.advantages import BATCH_NORMALIZED
-from openrlhf_prefix.algorithm.presets import HALF
+from openrlhf_prefix.algorithm.imitation import needs_advantage, needs_entropy
+from openrlhf_prefix.algorithm.presets import HALF, TENTH
 from openrlhf_prefix.settings.checks.facts import Facts, Rule
 
 
@@ -74,12 +75,20 @@ SUPERVISED: list[Rule] = [
         "hybrid.sft_steps is {a.hybrid.sft_steps}: give 0 or more, or -1 for half of the run",
     ),
     (
-        lambda a: a.hybrid.sft_validate < 0 or (a.hybrid.sft_lr is not None and a.hybrid.sft_lr <= 0),
-        "hybrid.sft_validate is 0 (never) or more, and hybrid.sft_lr above 0",
+        lambda a: a.hybrid.sft_validate < TENTH or (a.hybrid.sft_lr is not None and a.hybrid.sft_lr <= 0),
+        "hybrid.sft_validate is 0 (never), -1 (a tenth of the stage) or more, and hybrid.sft_lr above 0",
     ),
     (
-        lambda a: (a.hybrid.sft_lr is not None or a.hybrid.sft_validate) and not a.hybrid.sft_steps,
-        "hybrid.sft_lr and hybrid.sft_validate need a supervised stage: set hybrid.sft_steps",
+        lambda a: (
+            (a.hybrid.sft_lr is not None or a.hybrid.sft_validate or a.hybrid.sft_imitation != "nll")
+            and not a.hybrid.sft_steps
+        ),
+        "hybrid.sft_lr, sft_imitation and sft_validate need a supervised stage: set hybrid.sft_steps",
+    ),
+    (
+        lambda a: needs_advantage(a.hybrid.sft_imitation) or needs_entropy(a.hybrid.sft_imitation),
+        "hybrid.sft_imitation {a.hybrid.sft_imitation} weighs a demonstration by its advantage or by the policy's "
+        "entropy on it before the update, and a supervised step has neither: choose one of {a.sft_imitations}",
     ),
     (
         lambda a: a.hybrid.rescue != "none" and not a.imitates,

@@ -112,7 +112,8 @@ def test_one_group_is_shown_by_its_name_ours_and_openrlhfs(capsys) -> None:
     assert muon == [f"--actor.muon.{name}" for name in ("lr", "momentum", "ns_steps", "nesterov", "no_nesterov")]
     rollout = names("--help", "rollout")
     assert {"--rollout.stop_strings", "--rollout.top_p"} <= set(rollout)
-    assert names("--help", "supervised stage") == ["--hybrid.sft_steps", "--hybrid.sft_lr", "--hybrid.sft_validate"]
+    supervised = names("--help", "supervised stage")
+    assert supervised == [f"--hybrid.sft_{name}" for name in ("steps", "lr", "imitation", "validate")]
     assert names("--help", "prefix.keep") == names("--config", "my.yaml", "-h", "prefix.keep") == ["--prefix.keep"]
     assert names("--help", "--config", "my.yaml") == names("--help")  # a flag is no group
 

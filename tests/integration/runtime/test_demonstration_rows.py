@@ -1,5 +1,6 @@
 """Demonstrations as rows of the replay buffer: what they hold, in which order, and where they take a group's place."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,7 @@ from openrlhf.trainer.ppo_utils.experience import (  # noqa: E402
 from openrlhf_prefix.data.problems import Problem  # noqa: E402
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations  # noqa: E402
 from openrlhf_prefix.runtime.controller.rescue import Rescue  # noqa: E402
-from openrlhf_prefix.runtime.controller.supervised import SupervisedStage, likelihood_loss  # noqa: E402
+from openrlhf_prefix.runtime.controller.supervised import SupervisedStage, validation_loss  # noqa: E402
 from openrlhf_prefix.runtime.rows.fields import prefix_mask_of  # noqa: E402
 
 END = 99
@@ -130,7 +131,8 @@ def test_none_changes_nothing() -> None:
 
 
 def stage() -> SupervisedStage:
-    args = SimpleNamespace(rollout=SimpleNamespace(batch_size=4, n_samples_per_prompt=2))
+    hybrid = SimpleNamespace(sft_imitation="nll")
+    args = SimpleNamespace(rollout=SimpleNamespace(batch_size=4, n_samples_per_prompt=2), hybrid=hybrid)
     return SupervisedStage(SimpleNamespace(args=args, prompts_dataloader=range(12)), made(), steps=5)
 
 
@@ -147,7 +149,9 @@ def test_the_validation_loss_is_a_mean_over_tokens_of_all_batches() -> None:
     rows = [made().row("p0", 0), made().row("p4", 0)]
     log_probs = [torch.full(row.action_mask.shape, value) for row, value in zip(rows, (-1.0, -3.0), strict=True)]
     log_probs[1][0, 0] = -torch.inf
-    assert likelihood_loss(rows, log_probs) == pytest.approx(13 / 7)
+    assert validation_loss(rows, log_probs, "nll") == pytest.approx(13 / 7)
+    # What dft lowers is -p, over the same tokens.
+    assert validation_loss(rows, log_probs, "dft") == pytest.approx(-(4 * math.exp(-1) + 3 * math.exp(-3)) / 7)
 
 
 def test_the_first_rise_of_the_loss_ends_the_stage_and_a_state_remembers_it() -> None:

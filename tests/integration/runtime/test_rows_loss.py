@@ -19,7 +19,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker  # noqa: E402
 from openrlhf_prefix.runtime.rows.fields import ActorForward  # noqa: E402
-from openrlhf_prefix.runtime.rows.loss import on_policy, rows_to_forward, trains  # noqa: E402
+from openrlhf_prefix.runtime.rows.loss import hybrid_loss, on_policy, rows_to_forward, trains  # noqa: E402
 from openrlhf_prefix.settings.resolve import flags_of  # noqa: E402
 
 ONE_STEP = {
@@ -39,6 +39,17 @@ CORRECTED = {
     "algo.advantage.is_correction_level": "token",
     "algo.advantage.is_correction_threshold": [0.5, 2.0],
 }
+
+
+def test_a_supervised_step_has_the_loss_of_its_own_flag() -> None:
+    """Whatever the rollouts' demonstration tokens train with, and over the demonstration tokens of the step."""
+    flags = {**ONE_STEP, "hybrid.preset": "prefix_after_sft", "hybrid.sft_imitation": "dft"}
+    flags |= {"actor.entropy_coef": 0.1, **CORRECTED}
+    args = flags_of(flags)
+    usual, supervised = hybrid_loss(args), hybrid_loss(args, supervised=True)
+    assert (usual.imitation, usual.imitation_mean, usual.entropy_coef) == ("policy", "policy", 0.1)
+    assert (supervised.imitation, supervised.imitation_mean, supervised.entropy_coef) == ("dft", "tokens", None)
+    assert usual.correction and not supervised.correction
 
 
 @pytest.mark.parametrize(

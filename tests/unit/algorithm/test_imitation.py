@@ -8,7 +8,7 @@ import torch
 
 from openrlhf_prefix.algorithm import imitation
 from openrlhf_prefix.algorithm.hybrid import HybridLoss, LossRows, StepCounts
-from openrlhf_prefix.algorithm.imitation import GAMMA, IMITATION, POLICY, Imitation, Tokens, needs_advantage
+from openrlhf_prefix.algorithm.imitation import GAMMA, IMITATION, POLICY, Imitation, Tokens, needs_advantage, watched
 
 P = torch.tensor([[0.9, 0.5, 0.1, 0.04, 0.001]], dtype=torch.float64)
 A = torch.tensor([[1.0, -0.5, 2.0, 0.75, 1.0]], dtype=torch.float64)
@@ -30,6 +30,27 @@ def test_the_gradient_is_the_coefficient_of_the_definition(name: str, coefficien
     log_probs = P.log().requires_grad_()
     IMITATION[name](Tokens(log_probs, A, H)).sum().backward()
     torch.testing.assert_close(-log_probs.grad, coefficient)
+
+
+@pytest.mark.parametrize("name", [name for name, row in IMITATION.items() if row.objective])
+def test_what_a_validation_watches_has_the_gradient_of_the_loss(name: str) -> None:
+    """Its own slope is -c, where the loss holds c fixed; the same by a central difference of its value."""
+    log_probs = P.log().requires_grad_()
+    watched(name, log_probs).sum().backward()
+    of_watched, log_probs.grad = log_probs.grad, None
+    IMITATION[name](Tokens(log_probs, A, H)).sum().backward()
+    torch.testing.assert_close(of_watched, log_probs.grad)
+    up, down = (watched(name, log_probs.detach() + sign * 1e-6) for sign in (1, -1))
+    torch.testing.assert_close(of_watched, (up - down) / 2e-6, rtol=1e-6, atol=1e-8)
+
+
+def test_a_validation_of_dft_rises_with_the_policy_and_its_loss_does_not_know() -> None:
+    """p from 0.5 to 0.01 is worse: -p rises by 0.49, while the loss -sg(p) log p falls from 0.35 to 0.05."""
+    good, bad = (torch.tensor([[p]]).log() for p in (0.5, 0.01))
+    assert (watched("dft", bad) - watched("dft", good)).item() == pytest.approx(0.49)
+    losses = [IMITATION["dft"](Tokens(one, torch.ones(1, 1), H)).item() for one in (good, bad)]
+    assert losses == pytest.approx([0.5 * math.log(2), 0.01 * math.log(100)]) and losses[1] < losses[0]
+    assert watched("srft", bad).item() == pytest.approx(math.log(100))  # that has none: -log p
 
 
 def test_luffy_is_strongest_at_gamma_and_weak_at_certainty() -> None:

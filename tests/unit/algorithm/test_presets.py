@@ -7,7 +7,7 @@ from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS, group_ad
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.losses import DIVISORS
-from openrlhf_prefix.algorithm.presets import ALL, PRESETS, Preset
+from openrlhf_prefix.algorithm.presets import ALL, PRESETS, TENTH, Preset
 from openrlhf_prefix.settings.flags import DEMONSTRATIONS, MEANS, RESCUES, SAMPLED
 
 
@@ -17,6 +17,7 @@ def test_every_field_of_a_row_is_a_legal_value(preset: Preset) -> None:
     assert preset.prefixed_per_group >= ALL and 0.0 <= preset.keep <= 1.0
     assert preset.imitation == POLICY or preset.imitation in IMITATION
     assert preset.demonstration in DEMONSTRATIONS and preset.imitation_mean in MEANS and preset.source
+    assert preset.sft_imitation in IMITATION and preset.sft_validate >= TENTH
     assert preset.rescue in RESCUES and preset.sampled in SAMPLED and preset.controller in CONTROLLERS
 
 

@@ -108,6 +108,7 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         row.controller,
         row.span,
     )
+    assert (args.hybrid.sft_imitation, args.hybrid.sft_validate) == (row.sft_imitation, row.sft_validate)
     checks.check_flags(args)
 
 
@@ -131,6 +132,10 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         ({"hybrid__preset": "sft_then_rft", "hybrid__sft_steps": 0}, "hybrid.sft_steps 0 leaves none"),
         ({"hybrid__sft_steps": -2}, "-1 for half of the run"),
         ({"hybrid__sft_lr": 1e-5}, "need a supervised stage"),
+        ({"hybrid__sft_imitation": "dft"}, "need a supervised stage"),
+        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_validate": -2}, "-1 (a tenth of the stage)"),
+        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_imitation": "luffy"}, "choose one of nll, dft, phi, trust"),
+        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_imitation": "srft"}, "a supervised step has neither"),
         ({"hybrid__preset": "sft_then_rft", "hybrid__sft_lr": 0.0}, "hybrid.sft_lr above 0"),
         ({"hybrid__preset": "sft_then_rft", "prefix__long_demonstrations": "truncate"}, "use drop"),
         (
@@ -214,6 +219,22 @@ def test_a_schedule_spans_its_share_of_the_run_unless_its_steps_are_given() -> N
 def test_the_supervised_stage_takes_half_of_the_run_or_what_is_given(sft_steps: int, expected: int) -> None:
     assert derived.sft_steps(resolved(hybrid__preset="sft_then_rft", hybrid__sft_steps=sft_steps), 21) == expected
     assert derived.sft_steps(resolved(), 21) == 0
+
+
+@pytest.mark.parametrize(("steps", "every"), [(500, 25), (21, 2), (4, 2)])
+def test_the_validation_loss_is_measured_ten_times_in_the_longest_stage(steps: int, every: int) -> None:
+    """Halves of 250, 10 and 2 steps; never from one step to the next."""
+    assert derived.sft_interval(resolved(hybrid__preset="sft_then_rft"), steps) == every
+    asked = {"hybrid__preset": "sft_then_rft", "hybrid__sft_validate": 1}
+    assert derived.sft_interval(resolved(**asked), steps) == 1
+    assert derived.sft_interval(resolved(hybrid__sft_steps=3), steps) == 0  # of any other method: never
+
+
+def test_a_tenth_of_the_demonstrations_is_held_out_and_a_step_of_them_at_the_most() -> None:
+    """Steps of 8 problems x 4 rows."""
+    args = resolved(hybrid__preset="sft_then_rft")
+    assert [derived.validation_size(args, count) for count in (2, 19, 20, 200, 5000)] == [1, 1, 2, 20, 32]
+    assert derived.validation_size(resolved(hybrid__sft_steps=3), 200) == 0
 
 
 @pytest.mark.parametrize(
