@@ -24,6 +24,7 @@ class Preset:
     imitation_coef: float = 1.0  # --hybrid.imitation_coef: at the first step
     imitation_end: float = 1.0  # --hybrid.imitation_end: at --hybrid.imitation_steps, by a cosine
     imitation_mean: str = "policy"  # --hybrid.imitation_mean: one divisor with the "policy", or each its own "tokens"
+    imitation_gap: bool = False  # --hybrid.imitation_gap: times the share of controller gap
     convex: bool = False  # --hybrid.convex: the policy's term has 1 - imitation_coef
     clip: bool = True  # --hybrid.clip: PPO-clip at all
     clip_prefix: bool = True  # --hybrid.clip_prefix: on prefix tokens too

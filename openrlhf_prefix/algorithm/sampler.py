@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openrlhf_prefix.algorithm.controllers import Schedule, Settings
+from openrlhf_prefix.algorithm.lengths import Schedule, Settings
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule
 
 
@@ -113,12 +113,20 @@ class PrefixSampler:
         if slot < self.group_size - self.prefixed_per_group or not usable:
             return PLAIN
         controller = self.controller or Schedule(Settings(self.schedule))
-        key = (self.seed, step, problem_id, 0 if controller.shared else slot)
-        chosen = usable[int(stable_uniform("demonstration", *key) * len(usable))]
+        key, one = (self.seed, step, problem_id), controller.shared or controller.spread
+        chosen = usable[int(stable_uniform("demonstration", *key, 0 if one else slot) * len(usable))]
+        total = demonstration_lengths[chosen]
         if self.whole:
-            return PrefixDraw(demonstration=chosen, length=demonstration_lengths[chosen], ratio=1.0)
-        ratio = controller.ratio(step, problem_id, lambda name: stable_uniform(name, *key))
-        if ratio is None:
+            return PrefixDraw(demonstration=chosen, length=total, ratio=1.0)
+        place = slot - (self.group_size - self.prefixed_per_group)
+
+        def uniform(name: str) -> float:
+            drawn = stable_uniform(name, *key, 0 if controller.shared else slot)
+            return (place + drawn) / self.prefixed_per_group if controller.spread else drawn
+
+        given = controller.ratio(step, problem_id, uniform)
+        if given is None:
             return PLAIN
-        length = min(max(math.floor(ratio * demonstration_lengths[chosen]), self.min_tokens), most[chosen])
+        tokens, ratio = (given, min(given / total, 1.0)) if controller.in_tokens else (given * total, given)
+        length = min(max(math.floor(tokens), self.min_tokens), most[chosen])
         return PrefixDraw(demonstration=chosen, length=length, ratio=ratio)

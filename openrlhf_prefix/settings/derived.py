@@ -2,7 +2,8 @@
 
 import argparse
 
-from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings
+from openrlhf_prefix.algorithm.controllers import CONTROLLERS
+from openrlhf_prefix.algorithm.lengths import Settings
 from openrlhf_prefix.algorithm.presets import ALL, HALF, TENTH
 from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
@@ -18,9 +19,8 @@ def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
         shape=flags.shape,
         total_steps=max(round(flags.span * total_steps), 1) if flags.total_steps is None else flags.total_steps,
     )
-    settings = Settings(
-        schedule, stages=tuple(flags.stages), chunks=flags.chunks, target=flags.target, plain=flags.plain
-    )
+    names = ("chunks", "target", "plain", "goal", "scores", "tokens")
+    settings = Settings(schedule, stages=tuple(flags.stages), **{name: getattr(flags, name) for name in names})
     return PrefixSampler(
         schedule,
         group_size=args.rollout.n_samples_per_prompt,

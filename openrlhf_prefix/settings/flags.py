@@ -8,6 +8,7 @@ import argparse
 from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
+from openrlhf_prefix.algorithm.lengths import MOST_TOKENS
 from openrlhf_prefix.algorithm.losses import DIVISORS
 from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
 from openrlhf_prefix.algorithm.schedules import SHAPES
@@ -49,6 +50,7 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add("--hybrid.imitation_end", type=float, help="weight at imitation_steps, by a cosine")
     add("--hybrid.imitation_steps", type=int, help="steps until then; not set: those of the run")
     add("--hybrid.imitation_mean", choices=MEANS, help="one divisor with the policy's term, or each its own tokens")
+    add("--hybrid.imitation_gap", type=boolean, help="times what prefix.controller gap has left of the prefixes")
     add("--hybrid.convex", type=boolean, help="the policy's term has 1 - the imitation term's weight")
     add("--hybrid.clip", type=boolean, help="PPO-clip at all")
     add("--hybrid.clip_prefix", type=boolean, help="PPO-clip on prefix tokens too")
@@ -94,6 +96,9 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
     add("--prefix.chunks", type=int, default=5, help="binomial: parts of a demonstration")
     add("--prefix.target", type=float, default=0.4, help="adaptive: mean reward below which a problem is given more")
     add("--prefix.plain", type=float, default=0.1, help="adaptive: share of the visits without a prefix")
+    add("--prefix.goal", type=float, default=1.0, help="gap: score of plain rows at which prefixes end for good")
+    add("--prefix.scores", type=int, default=10, help="gap: steps whose scores are averaged")
+    add("--prefix.tokens", type=int, default=MOST_TOKENS, help="ratio: tokens of a prefix at the first step")
     add("--prefix.min_tokens", type=int, default=1, help="tokens that a prefix has at the least")
     add("--prefix.demonstrations_key", default="demonstrations", help="column that holds the demonstrations")
     add(

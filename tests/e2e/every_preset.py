@@ -50,6 +50,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "prefix_context": {"prefix.controller": "adaptive"},
     "on_failure": {"hybrid.preset": "prefix_rft", "prefix.controller": "on_failure", "train.num_episodes": 3}
     | {"data.max_samples": 4},
+    "gap": {"hybrid.preset": "chord_mu", "prefix.controller": "gap", "hybrid.imitation_gap": "true"}
+    | {"prefix.scores": 1, "prefix.goal": 0.05},
+    "ratio": {"hybrid.preset": "prefix_context", "prefix.controller": "ratio", "prefix.tokens": 5},
+    "spread": {"hybrid.preset": "prefix_rft", "prefix.controller": "spread", "prefix.prefixed_per_group": 4}
+    | {"prefix.low_start": 0.05},
+    "pass_rate": {"hybrid.preset": "prefix_rft", "prefix.controller": "pass_rate", "train.num_episodes": 3}
+    | {"data.max_samples": 4, "prefix.prefixed_per_group": 4},
     "sft": {**ALONE, "train.num_episodes": 3},
     "dft": {**ALONE, "train.num_episodes": 3},
     "sft_then_rft": {"hybrid.sft_steps": 2, "hybrid.sft_lr": 5e-4},

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 
 from openrlhf_prefix.algorithm.presets import PRESETS
 
-OTHERS = {"on_failure", "focal"}  # a controller, and a method from outside the package
+# Controllers, and a method from outside the package.
+OTHERS = {"on_failure", "gap", "ratio", "spread", "pass_rate", "focal"}
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +147,41 @@ def test_on_failure_gives_prefixes_only_after_a_visit_without_a_right_sample(fol
             row["problem"] for row in before if row["reward"] and not row["prefix"]
         }
         assert {row["problem"] for row in rows if row["step"] == step and row["prefix"]} == failed
+
+
+def test_the_gap_ends_imitation_when_the_plain_rows_have_reached_the_goal(folder: Path) -> None:
+    """1 - score / 0.05 of the step before: nothing from 2 of 28 plain rows on, and then for good."""
+    share, rows = 1.0, read(folder, "gap", "rollouts")
+    for step, metrics in enumerate(read(folder, "gap"), start=1):
+        assert metrics["prefix/share"] == pytest.approx(share)
+        assert ("prefix/gradient" in metrics) == (share > 0)  # whole demonstrations, whose weight is 0.9 x share
+        plain = [row["reward"] for row in rows if row["step"] == step and not row["prefix"]]
+        assert len(plain) == 28
+        share = max(1 - sum(plain) / 28 / 0.05, 0.0) if share else 0.0
+    assert share == 0.0
+
+
+def test_lengths_are_those_of_their_controllers(folder: Path) -> None:
+    """5 tokens for all; four lengths of one demonstration, in their order; by what a group got right at its last
+    visit, from one half on."""
+    ratio = [row["prefix_length"] for row in read(folder, "ratio", "rollouts") if row["prefix"]]
+    assert set(ratio) == {5} and len(ratio) == 12
+    assert [row["prefix/tokens"] for row in read(folder, "ratio")] == [5.0] * 3
+    groups: dict[tuple[int, int], list[dict]] = {}
+    for row in read(folder, "spread", "rollouts"):
+        groups.setdefault((row["step"], row["group"]), []).append(row)
+    for rows in groups.values():
+        prefixes = [row["prefix"] for row in rows]
+        assert prefixes[:4] == [""] * 4
+        assert all(second.startswith(first) for first, second in pairwise(prefixes[4:]))
+        assert len(prefixes[7]) > len(prefixes[4]) > 0
+    given: dict[str, float] = {}
+    rows = read(folder, "pass_rate", "rollouts")
+    for step, metrics in enumerate(read(folder, "pass_rate"), start=1):
+        visit = [row for row in rows if row["step"] == step]
+        ratios = [given.get(row["problem"], 0.5) for row in visit if row["slot"] >= 4]
+        shown = [ratio for ratio in ratios if ratio > 0]
+        assert metrics["prefix/ratio"] == pytest.approx(sum(shown) / len(shown), rel=1e-5)
+        for problem in {row["problem"] for row in visit}:
+            success = sum(row["reward"] for row in visit if row["problem"] == problem) / 8
+            given[problem] = min(max(given.get(problem, 0.5) + (0.5 - success) / 2, 0.0), 0.95)

@@ -103,6 +103,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             rescue=Rescue(args, demonstrations),
         )
         supervised = sft_steps(args, self.total_steps), sft_interval(args, self.total_steps)
+        self.sampler.controller.know({one.id: one.pass_rate for one in train if one.pass_rate is not None})
         self.supervised = SupervisedStage(self, demonstrations, *supervised)
         self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
         self.check = WeightCheck(args.run.check_weights_every)
@@ -173,6 +174,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         status |= {name: value for name, value in batch.metrics.items() if value is not None}
         if "kl" in status:
             self.kl_ctl.update(status["kl"], len(rollout_samples))
+        self.sampler.controller.step_over()
         self.samples_generator.step = step = global_step + 1
         self.rollout_log.write(batch.rollouts, step)
         return status | self.weight_check | times.spent, step
@@ -185,8 +187,11 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         """Training metrics and, beside them, those of the schedule."""
         low, high = self.sampler.schedule.window(global_steps)
         every, supervised = self.args.prefix.gradient_every, global_steps < self.supervised.end
+        controller, coef = self.sampler.controller, imitation_coef(self.args, global_steps, self.total_steps)
+        if self.args.hybrid.imitation_gap:
+            coef *= controller.share
         settings = {
-            "imitation_coef": 1.0 if supervised else imitation_coef(self.args, global_steps, self.total_steps),
+            "imitation_coef": 1.0 if supervised else coef,
             "measure_prefix": bool(every and prefixed_rows(self.args))
             and global_steps % every == 0
             and not supervised,
@@ -195,7 +200,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         ray.get(self.actor_model_group.async_run_method(method_name="prepare", **settings))
         status = super().ppo_train(global_steps)
         known = {name: value for name, value in status.items() if value is not None}
-        return known | {"prefix/low": low, "prefix/high": high}
+        return known | {"prefix/low": low, "prefix/high": high} | controller.metrics()
 
     def _rejoin(self, generating: bool) -> None:
         """New engines take part in the weight sync, and hold the current weights if they are to generate."""

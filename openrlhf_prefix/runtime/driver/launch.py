@@ -198,11 +198,12 @@ def check_demonstrations(args: SimpleNamespace, problems: list[Problem], counts:
             "stages: change it, or add problems or episodes"
         )
     rollouts_from = 0 if args.hybrid.sft_validate else sft_steps(args, steps)
-    if args.prefix.controller == "on_failure" and rollouts_from >= steps - episode:
+    known = any(problem.pass_rate == 0 for problem in problems)
+    if args.prefix.controller == "on_failure" and not known and rollouts_from >= steps - episode:
         raise UserError(
             "prefix.controller on_failure gives a prefix where a problem's last visit failed, and this run, with "
             f"rollouts in the last of {args.train.num_episodes} episode(s) alone, visits none twice: raise "
-            "train.num_episodes, or choose another prefix.controller"
+            "train.num_episodes, give problems a pass_rate, or choose another prefix.controller"
         )
 
 

@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import IMITATION, needs_advantage, needs_entropy
+from openrlhf_prefix.algorithm.lengths import Schedule
 from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.data.cuts import trains_whole
 from openrlhf_prefix.settings.derived import buffer_size, data_parallel_ranks, make_sampler, prefixed_rows
@@ -91,6 +93,16 @@ class Facts:
     def sft_imitations(self) -> str:
         """Those that a supervised step can train with."""
         return ", ".join(name for name in IMITATION if not (needs_advantage(name) or needs_entropy(name)))
+
+    @property
+    def controller(self) -> type[Schedule]:
+        """What decides on the length of a prefix."""
+        return CONTROLLERS[self.prefix.controller]
+
+    @property
+    def watches(self) -> bool:
+        """It learns from what came of its draws."""
+        return self.controller.observe is not Schedule.observe
 
     @property
     def preset(self) -> Any:

@@ -1,7 +1,8 @@
 """The flags of a method fit together: groups and their baseline, demonstrations, controllers, supervised steps."""
 
 from openrlhf_prefix.algorithm.advantages import BATCH_NORMALIZED
-from openrlhf_prefix.algorithm.imitation import needs_advantage, needs_entropy
+from openrlhf_prefix.algorithm.controllers import Gap
+from openrlhf_prefix.algorithm.imitation import POLICY, needs_advantage, needs_entropy
 from openrlhf_prefix.algorithm.presets import HALF, TENTH
 from openrlhf_prefix.settings.checks.facts import Facts, Rule
 
@@ -53,14 +54,27 @@ DEMONSTRATIONS: list[Rule] = [
         "of them: set prefix.keep to 1",
     ),
     (
-        lambda a: a.prefix.controller != "schedule" and (a.hybrid.demonstration == "whole" or not a.prefixed),
+        lambda a: (
+            a.prefix.controller != "schedule"
+            and (not a.prefixed or (a.hybrid.demonstration == "whole" and not a.hybrid.imitation_gap))
+        ),
         "prefix.controller {a.prefix.controller} decides on the length of prefixes, and preset {a.hybrid.preset} has "
         "none: leave it out",
     ),
     (
-        lambda a: a.prefix.controller == "on_failure" and a.prefixed == a.group,
-        "prefix.controller on_failure looks at the plain rows of a group, but all are prefixed: lower "
+        lambda a: a.prefix.controller in ("on_failure", "gap") and a.prefixed == a.group,
+        "prefix.controller {a.prefix.controller} looks at the plain rows of a group, but all are prefixed: lower "
         "prefix.prefixed_per_group",
+    ),
+    (
+        lambda a: a.controller.spread and a.prefixed < 2,
+        "prefix.controller {a.prefix.controller} gives the prefixed rows of a group different lengths, and there is "
+        "{a.prefixed}: raise prefix.prefixed_per_group",
+    ),
+    (
+        lambda a: a.hybrid.imitation_gap and (not issubclass(a.controller, Gap) or a.hybrid.imitation == POLICY),
+        "hybrid.imitation_gap multiplies the weight of the imitation term by the share of prefix.controller gap: set "
+        "both (here {a.prefix.controller}, with hybrid.imitation {a.hybrid.imitation})",
     ),
 ]
 
@@ -140,7 +154,7 @@ OTHER: list[Rule] = [
         FILTERED.replace("{what}", "rescue {a.hybrid.rescue}"),
     ),
     (
-        lambda a: a.algo.dynamic_filtering_enable and a.prefix.controller in ("adaptive", "on_failure"),
+        lambda a: a.algo.dynamic_filtering_enable and a.watches,
         FILTERED.replace("{what}", "prefix.controller {a.prefix.controller}"),
     ),
     _weight("imitation_coef"),

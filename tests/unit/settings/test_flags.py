@@ -102,6 +102,7 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
     assert (args.hybrid.imitation, args.hybrid.imitation_mean) == (row.imitation, row.imitation_mean)
     assert (args.hybrid.imitation_coef, args.hybrid.imitation_end) == (row.imitation_coef, row.imitation_end)
     assert (args.hybrid.demonstration, args.hybrid.convex) == (row.demonstration, row.convex)
+    assert args.hybrid.imitation_gap == row.imitation_gap
     assert (args.hybrid.clip, args.hybrid.sampled, args.hybrid.rescue) == (row.clip, row.sampled, row.rescue)
     assert (args.hybrid.sft_steps, args.prefix.controller, args.prefix.span) == (
         row.sft_steps,
@@ -168,6 +169,22 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
             {"hybrid__baseline": "all", "prefix__prefixed_per_group": 4, "prefix__controller": "on_failure"},
             "all are pr",
         ),
+        (
+            {"hybrid__preset": "uft", "prefix__controller": "gap"},
+            "prefix.controller gap looks at the plain rows of a group",
+        ),
+        ({"prefix__controller": "spread"}, "different lengths, and there is 1: raise prefix.prefixed_per_group"),
+        ({"hybrid__preset": "luffy", "prefix__controller": "gap"}, "preset luffy has none"),
+        ({"hybrid__preset": "chord_mu", "hybrid__imitation_gap": "true"}, "set both (here schedule, with"),
+        (
+            {"prefix__controller": "gap", "hybrid__imitation_gap": "true"},
+            "set both (here gap, with hybrid.imitation policy",
+        ),
+        (
+            {"prefix__controller": "ratio", "algo__dynamic_filtering_enable": True},
+            "drops the groups that failed before prefix.controller ratio sees them",
+        ),
+        ({"prefix__controller": "ratio", "prefix__tokens": 0}, "prefix.tokens is 0: give 1 to 3072"),
         ({"prefix__stages": [0.5, 2.0]}, "prefix.stages is [0.5, 2.0]"),
         ({"prefix__span": 1.5}, "prefix.span is 1.5"),
     ],
@@ -213,6 +230,19 @@ def test_a_schedule_spans_its_share_of_the_run_unless_its_steps_are_given() -> N
     assert derived.make_sampler(uft, 500).controller.shared and derived.prefixed_rows(uft) == 4
     assert derived.make_sampler(resolved(prefix__total_steps=7), total_steps=500).schedule.total_steps == 7
     assert derived.make_sampler(resolved(), total_steps=500).schedule.total_steps == 500
+
+
+def test_the_gap_may_weigh_whole_demonstrations_too() -> None:
+    """What it has left of the prefixes is then what it leaves of the imitation term; lengths stay those of the row."""
+    args = resolved(hybrid__preset="chord_mu", hybrid__imitation_gap="true", prefix__controller="gap")
+    checks.check_flags(args)
+    sampler = derived.make_sampler(args, 100)
+    assert sampler.whole and sampler.controller.share == 1.0
+
+
+def test_a_controller_has_the_numbers_of_its_flags() -> None:
+    made = derived.make_sampler(resolved(prefix__goal=0.7, prefix__scores=3, prefix__tokens=20), 100).controller
+    assert (made.settings.goal, made.settings.scores, made.settings.tokens) == (0.7, 3, 20)
 
 
 @pytest.mark.parametrize(("sft_steps", "expected"), [(-1, 10), (6, 6)])
