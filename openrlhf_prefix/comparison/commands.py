@@ -13,7 +13,9 @@ from openrlhf_prefix.comparison.plan import BASE, TUNE, Flags, Plan, Run
 from openrlhf_prefix.data.files import check_datasets, iterate
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings.config import read_yaml
+from openrlhf_prefix.settings.flags import MATH_VERIFY
 from openrlhf_prefix.settings.resolve import resolve
+from openrlhf_prefix.settings.secrets import without_secrets
 
 EVALUATION = "evaluation.json"  # in the run folder
 
@@ -76,6 +78,7 @@ def evaluate_arguments(plan: Plan, run: Run, args: SimpleNamespace) -> tuple[str
         "stop_token_ids": args.rollout.stop_token_ids or None,
         "input_key": args.data.input_key,
         "label_key": args.data.label_key,
+        "reward_file": reward_file(args.reward.remote_url),
         "fallback": args.verifier.fallback,
         "gpu_memory_utilization": args.vllm.gpu_memory_utilization,
         "tensor_parallel_size": args.vllm.tensor_parallel_size,
@@ -84,6 +87,18 @@ def evaluate_arguments(plan: Plan, run: Run, args: SimpleNamespace) -> tuple[str
     }
     bare = () if args.data.apply_chat_template else ("--no_chat_template",)
     return (*sets.values(), *arguments(options), *bare)
+
+
+def reward_file(urls: Sequence[str] | None) -> str | None:
+    """For `evaluate`, that judges as the training does. Raises UserError for what it cannot ask."""
+    if not urls or urls == [MATH_VERIFY]:
+        return None
+    if not urls[0].endswith(".py"):
+        raise UserError(
+            f"reward.remote_url {without_secrets(urls[0])}: a comparison's models are judged by math-verify or by a "
+            ".py file, which may ask the server"
+        )
+    return urls[0]
 
 
 def arguments(flags: Mapping[str, Any]) -> tuple[str, ...]:

@@ -31,8 +31,8 @@ class Verdict:
 
     problem: str
     sample: int
-    score: float  # 1 or 0
-    reason: str  # of the grader: equal, different, no_answer, unparseable, timeout, ...
+    score: float  # 1 or 0, or what a reward file gives; above 0 is right
+    reason: str  # of the grader: equal, different, no_answer, unparseable, timeout, ..., or rewarded
     finish: str  # stop, or length where max_new_tokens cut it off
     tokens: int
 

@@ -23,7 +23,8 @@ from openrlhf_prefix.evaluation.paired import Shares
 from openrlhf_prefix.evaluation.records import Verdict, read_json
 
 UNPARSED = ("no_answer", "unparseable")
-GRADED = ("equal", "different", *UNPARSED)
+REWARDED = "rewarded"  # by a reward file, whatever it gave
+GRADED = ("equal", "different", REWARDED, *UNPARSED)
 Result = dict[str, Any]
 
 

@@ -11,7 +11,7 @@ from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.pins import DEEPSPEED
 from openrlhf_prefix.reward.user_reward import binds_reward_func
-from openrlhf_prefix.runtime.engine.rewards import FunctionReward, Sample
+from openrlhf_prefix.runtime.engine.rewards import FunctionReward, Outcome, Sample
 from openrlhf_prefix.settings.derived import gpus_needed, prefixed_rows
 from openrlhf_prefix.settings.flags import MATH_VERIFY
 
@@ -35,7 +35,7 @@ def check_rewards(args: SimpleNamespace) -> None:
         )
     for url in args.reward.remote_url or []:
         if url.endswith(".py"):
-            _check_reward_file(Path(url))
+            check_reward_file(url)
         if not url.endswith(".py") and "://" not in url and url not in (MATH_VERIFY, "agent"):
             shown = url.partition("?")[0]  # no token in a log
             raise UserError(
@@ -43,9 +43,12 @@ def check_rewards(args: SimpleNamespace) -> None:
             )
 
 
-def _check_reward_file(path: Path) -> None:
+def check_reward_file(path: str) -> None:
+    """The file is there and defines reward_func; it is not run. Raises UserError."""
+    if not Path(path).is_file():
+        raise UserError(f"there is no reward file {path!r} here ({Path.cwd()}): check the path")
     try:
-        defined = binds_reward_func(path.read_text(encoding="utf-8"))
+        defined = binds_reward_func(Path(path).read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise UserError(f"{path} is no Python: line {error.lineno}: {error.msg}") from None
     if not defined:
@@ -68,14 +71,21 @@ def try_reward(args: SimpleNamespace, tokenizer: Any, problem: Problem) -> str |
     prompt = tokenizer.decode(problem.prompt_ids)
     reward = FunctionReward(urls[0], workers=1, timeout=args.reward.timeout)
     try:
-        outcome = asyncio.run(reward(Sample(prompt + response, prompt, problem.answer, response)))
-    except RuntimeError as error:
-        raise UserError(f"{urls[0]} does not start: {' '.join(str(error).split())}") from None
+        outcome = first_reward(reward, urls[0], Sample(prompt + response, prompt, problem.answer, response))
     finally:
         reward.close()
-    if outcome.failure == "shape":
-        raise UserError(f"{urls[0]}: {outcome.text}")
     return f"{urls[0]} failed on problem {problem.id}: {outcome.text}" if outcome.failure else None
+
+
+def first_reward(reward: FunctionReward, path: str, sample: Sample) -> Outcome:
+    """What a reward file says first. Raises UserError where it does not start, or returns what no reward is."""
+    try:
+        outcome = asyncio.run(reward(sample))
+    except RuntimeError as error:
+        raise UserError(f"{path} does not start: {' '.join(str(error).split())}") from None
+    if outcome.failure == "shape":
+        raise UserError(f"{path}: {outcome.text}")
+    return outcome
 
 
 def check_gpus(args: SimpleNamespace) -> None:

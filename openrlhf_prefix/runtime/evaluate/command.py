@@ -151,6 +151,7 @@ def _add_reading(parser: Parser) -> None:
     parser.add_argument(
         "--choices", choices=["shuffled", "as_is"], default="shuffled", help="options of multiple choice"
     )
+    parser.add_argument("--reward_file", help="the run's --reward.remote_url, a .py file: it judges instead of us")
     parser.add_argument("--fallback", choices=list(FALLBACKS), default="none", help="answer of a text without a box")
 
 

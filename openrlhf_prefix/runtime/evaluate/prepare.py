@@ -7,6 +7,8 @@ against the one that the run reported. `settings` is what two evaluations must s
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,12 +22,13 @@ from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.evaluation import benchmarks
 from openrlhf_prefix.evaluation.records import Settings
 from openrlhf_prefix.evaluation.templates import TEMPLATES, Template, template_hash
+from openrlhf_prefix.runtime.driver.preflight import check_reward_file
 from openrlhf_prefix.runtime.driver.resume import model_hash
 from openrlhf_prefix.settings.config import nested
 from openrlhf_prefix.settings.model import load_tokenizer, read_config
 
 SAMPLES = 4  # of a problem, where neither the user nor a benchmark nor the file says how many
-GRADER = f"openrlhf_prefix, math-verify {pins.MATH_VERIFY} for calculus"
+GRADER = f"openrlhf_prefix, math-verify {pins.MATH_VERIFY} for calculus"  # without --reward_file
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ def prepare(options: argparse.Namespace) -> Prepared:
     check_exists("MODEL", options.model)
     for name in options.datasets:
         check_datasets("DATASET", name)
+    if options.reward_file:
+        check_reward_file(options.reward_file)
     columns = Columns(options.input_key, options.label_key, None)
     tasks = read_tasks(options.datasets, columns, options.max_samples, options.choices == "shuffled", options.split)
     samples = {task.name: _samples(task, options) for task in tasks}
@@ -159,7 +164,7 @@ def _settings(
         "stop_strings": options.stop_strings,
         "stop_token_ids": options.stop_token_ids,
         "choices": options.choices,
-        "grader": GRADER,
+        "grader": grader(options),
         "fallback": options.fallback,
         "seed": options.seed,
         "tasks": {
@@ -173,6 +178,13 @@ def _settings(
             for task in tasks
         },
     }
+
+
+def grader(options: argparse.Namespace) -> str:
+    """What the settings say of it: a reward file by its content."""
+    if not options.reward_file:
+        return GRADER
+    return f"{options.reward_file}, SHA-256 {sha256(Path(options.reward_file).read_bytes()).hexdigest()[:16]}"
 
 
 def model_flags(options: argparse.Namespace) -> SimpleNamespace:

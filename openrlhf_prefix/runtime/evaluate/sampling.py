@@ -15,10 +15,9 @@ from typing import Any
 from tqdm import tqdm
 
 from openrlhf_prefix.algorithm.sampler import EVALUATION, request_seed
-from openrlhf_prefix.evaluation import choices
 from openrlhf_prefix.evaluation.records import Records, Verdict
-from openrlhf_prefix.reward import MathVerifier, Score
-from openrlhf_prefix.reward.answer import extract_answer
+from openrlhf_prefix.reward import Score
+from openrlhf_prefix.runtime.evaluate.grading import Grade, grading
 from openrlhf_prefix.runtime.evaluate.prepare import Asked, Prepared
 from openrlhf_prefix.runtime.platform import adapter
 
@@ -35,29 +34,29 @@ def sample(prepared: Prepared, options: argparse.Namespace, records: Records) ->
     missing = [slots[key] for key in records.missing(slots)]
     if not missing:
         return
-    engine = make_engine(options, prepared.max_len)
-    every = 0.5 if sys.stderr.isatty() else 60.0
-    bar = tqdm(total=len(slots), initial=len(slots) - len(missing), unit=" samples", mininterval=every, smoothing=0.05)
-    with MathVerifier(fallback=options.fallback) as verifier, ThreadPoolExecutor(verifier.workers) as threads, bar:
-        judge = Judge(verifier, threads, records, bar)
-        try:
-            generate(engine, missing, options, judge)
-            judge.wait()
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    with grading(options, missing[0][0]) as (grade, workers), ThreadPoolExecutor(workers) as threads:
+        engine, every = make_engine(options, prepared.max_len), 0.5 if sys.stderr.isatty() else 60.0
+        done = len(slots) - len(missing)
+        with tqdm(total=len(slots), initial=done, unit=" samples", mininterval=every, smoothing=0.05) as bar:
+            judge = Judge(grade, threads, records, bar)
+            try:
+                generate(engine, missing, options, judge)
+                judge.wait()
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 class Judge:
     """Judges texts in threads, and records the verdicts in the thread that calls it."""
 
-    def __init__(self, verifier: MathVerifier, threads: ThreadPoolExecutor, records: Records, bar: Any) -> None:
-        self.verifier, self.threads, self.records, self.bar = verifier, threads, records, bar
+    def __init__(self, grade: Grade, threads: ThreadPoolExecutor, records: Records, bar: Any) -> None:
+        self.grade, self.threads, self.records, self.bar = grade, threads, records, bar
         self.waiting: deque[tuple[Slot, Any, Future[tuple[str | None, Score]]]] = deque()
 
     def __call__(self, slot: Slot, output: Any) -> None:
         """Takes one output of the engine: its text, token_ids and finish_reason."""
-        self.waiting.append((slot, output, self.threads.submit(self._judge, slot[0], output.text)))
+        self.waiting.append((slot, output, self.threads.submit(self.grade, slot[0], output.text)))
         while self.waiting and self.waiting[0][2].done():
             self._record()
 
@@ -65,17 +64,6 @@ class Judge:
         """Until all are recorded."""
         while self.waiting:
             self._record()
-
-    def _judge(self, question: Asked, text: str) -> tuple[str | None, Score]:
-        """(extracted answer, its score)."""
-        if not question.choices:
-            return extract_answer(text, self.verifier.fallback), self.verifier.score_one(text, question.gold)
-        answer = extract_answer(text, "last_line")
-        label = choices.chosen(answer or "")
-        if label is None:
-            return answer, Score(0.0, "unparseable" if answer else "no_answer")
-        right = label == question.gold.strip()
-        return answer, Score(float(right), "equal" if right else "different")
 
     def _record(self) -> None:
         (question, place), output, future = self.waiting.popleft()

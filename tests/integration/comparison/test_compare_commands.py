@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("openrlhf")
 
 from openrlhf_prefix import cli  # noqa: E402
-from openrlhf_prefix.comparison.commands import check_jobs, make_job  # noqa: E402
+from openrlhf_prefix.comparison.commands import check_jobs, make_job, reward_file  # noqa: E402
 from openrlhf_prefix.comparison.main import alone  # noqa: E402
 from openrlhf_prefix.comparison.plan import Run, read_plan  # noqa: E402
 from openrlhf_prefix.errors import UserError  # noqa: E402
@@ -180,3 +180,10 @@ def test_the_shipped_files_are_valid(name: str, tmp_path: Path, monkeypatch: pyt
         (Path(task.tune).parents[1] / "model").mkdir(exist_ok=True)
     made = check_jobs(plan, tmp_path / "runs")
     assert {job.steps for job in made if job.train} == {20} and len(plan.seeds) >= 3
+
+
+def test_models_are_judged_as_they_were_trained() -> None:
+    assert reward_file(None) is None and reward_file(["math-verify"]) is None
+    assert reward_file(["mine/reward.py"]) == "mine/reward.py"
+    with pytest.raises(UserError, match=r"http://judge/score\?\.\.\.: a comparison's models are judged"):
+        reward_file(["http://judge/score?key=secret"])

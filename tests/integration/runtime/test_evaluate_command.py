@@ -149,6 +149,52 @@ def test_a_killed_evaluation_goes_on_and_comes_to_the_same(model, engine, tmp_pa
     assert len(set(capsys.readouterr().out.splitlines())) == 1  # the same line three times
 
 
+def reward_file(path: Path, body: str) -> Path:
+    path.write_text(f"def reward_func(queries, prompts, labels, responses):\n    {body}\n")
+    return path
+
+
+def test_a_reward_file_judges_in_our_place(model, engine, tmp_path, capsys) -> None:
+    """Right are the answers that are not the gold, which our verifier would never say; one answer makes it raise."""
+    file, out = luffy_file(tmp_path / "valid.parquet"), tmp_path / "out"
+    body = 'return {"rewards": 0.5 * (int(responses[0][7:-1]) != int(labels[0])) * (responses[0] in queries[0])}'
+    rewards = reward_file(tmp_path / "reward.py", body)
+    engine()
+    evaluate(model, file, *SHORT, "--samples", 8, "--output", out, "--reward_file", rewards)
+    rows = [json.loads(line) for line in (out / "details_aime.jsonl").read_text().splitlines()]
+    assert {line["completion"] for line in rows} == set(ANSWERS)
+    for line in rows:
+        read = line["completion"] != "I do not know"
+        assert line["reason"] == ("rewarded" if read else "error")
+        assert line["score"] == (0.5 if read and line["extracted"] != line["gold"] else 0.0)
+    found = results(out)["results"]["aime"]
+    assert found["avg@8"] == sum(line["score"] > 0 for line in rows) / 16 > 0
+    assert found["ungraded"] == sum(line["reason"] == "error" for line in rows) / 16 > 0
+    capsys.readouterr()
+    rewards.write_text(rewards.read_text() + "# changed\n")
+    words = (model, file, *SHORT, "--samples", 8, "--output", out)
+    assert "grader" in refusal(capsys, *words, "--reward_file", rewards, "--resume")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("return 1.0", "reward.py: the reward is 1.0 (float)"),
+        ("raise SystemExit(3)", "does not start"),
+        (None, "there is no reward file"),
+        ("", "is no Python"),
+    ],
+)
+def test_a_reward_file_that_is_none_is_refused_before_an_engine_is_made(model, tmp_path, capsys, body, expected):
+    path = tmp_path / "reward.py"
+    if body is not None:
+        reward_file(path, body if "Exit" not in body else "pass")
+    if body and "Exit" in body:
+        path.write_text(f"{path.read_text()}\n{body}\n")
+    file = luffy_file(tmp_path / "valid.parquet")
+    assert expected in refusal(capsys, model, file, *SHORT, "--samples", 2, "--reward_file", path)
+
+
 def test_other_settings_are_not_resumed(model, other, engine, tmp_path, capsys) -> None:
     path, out = luffy_file(tmp_path / "valid.parquet", repeats=2), tmp_path / "out"
     engine()
