@@ -37,7 +37,9 @@ VERBS = {
     "report": Verb("report.command", "curves and coloured samples of runs in one HTML file; --serve: live"),
     "compare": Verb("comparison.main", "methods x seeds, tuned alike, in one table"),
     "embed": Verb("data.embedded", "make the embedded task and its tiny base model (cached)"),
-    "data": Verb("data.commands", "problems checked, converted, drawn"),
+    "data": Verb(
+        "runtime.evaluate.data_command", "problems checked, converted, drawn; by a policy: filtered, demonstrated"
+    ),
     "export": Verb("runtime.learner.export_command", "an HF folder of a checkpoint, or a run's newest"),
     "exactness": Verb("runtime.audit.exactness.measure", "does every layout of a step move the parameters alike?"),
     "doctor": Verb("runtime.audit.doctor", "are the numbers of this machine right?", flags=True),

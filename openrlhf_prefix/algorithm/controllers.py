@@ -26,6 +26,7 @@ from typing import Any
 from openrlhf_prefix.algorithm.lengths import (
     MOST_TOKENS,
     Binomial,
+    Cuts,
     Schedule,
     Settings,
     Spread,
@@ -216,6 +217,7 @@ CONTROLLERS: dict[str, type[Schedule]] = {
     "schedule": Schedule,
     "uniform": UniformWindow,
     "staged": Staged,
+    "cuts": Cuts,
     "binomial": Binomial,
     "spread": Spread,
     "adaptive": Adaptive,

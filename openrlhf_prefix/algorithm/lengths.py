@@ -3,6 +3,7 @@
     schedule     l ~ U(low(t), high), the paper's (schedules.py)
     uniform      l ~ U(low_end, high) at every step: the paper's ablation
     staged       l fixed within a stage: one share for each equal part of the schedule (QuestA)
+    cuts         l drawn from a few shares, each as likely as the others, at every step (PrefixRL)
     binomial     l = k / chunks, k ~ Binomial(chunks, low(t)), one l for a group, none after the schedule (UFT)
     spread       the window of the schedule in as many equal parts as a group has prefixed rows, and one l ~ U of each
                  part, all of the same demonstration: several lengths of it in one group (StepHint)
@@ -10,7 +11,8 @@
 Example (spread): a window from 0.1 to 0.9 and 4 prefixed rows give the first l in [0.1, 0.3), the last in [0.7, 0.9).
 
 A draw is a function of (seed, step, problem, slot) and of what was observed before, which checkpoints carry.
-Source: arXiv 2507.01679 (appendix A.2), 2505.16984 (UFT), 2507.02841 (StepHint), QuestA's repository.
+Source: arXiv 2507.01679 (appendix A.2), 2505.16984 (UFT), 2507.02841 (StepHint), QuestA's repository;
+cuts: 2601.18795 (PrefixRL), a derivation from what is said about it, its text was not to be had.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -107,6 +109,12 @@ class Staged(Schedule):
     def ratio(self, step: int, problem_id: str, uniform: Uniform) -> float | None:
         stages = self.settings.stages
         return stages[min(step * len(stages) // self.schedule.total_steps, len(stages) - 1)]
+
+
+class Cuts(Schedule):
+    def ratio(self, step: int, problem_id: str, uniform: Uniform) -> float | None:
+        stages = self.settings.stages
+        return stages[int(uniform("cut") * len(stages))]
 
 
 class Binomial(Schedule):

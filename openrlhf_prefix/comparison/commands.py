@@ -11,6 +11,7 @@ from typing import Any
 
 from openrlhf_prefix.comparison.plan import BASE, TUNE, Flags, Plan, Run
 from openrlhf_prefix.data.files import check_datasets, iterate
+from openrlhf_prefix.data.sampled import NOTHING, Cost, cost_of
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings.config import read_yaml
 from openrlhf_prefix.settings.flags import MATH_VERIFY
@@ -30,6 +31,7 @@ class Job:
     evaluate: tuple[str, ...] | None  # None for tuning runs, whose own evaluation is enough
     settings: str  # digest of all that the run depends on
     steps: int  # optimizer steps; 0 for the base model
+    sampled: Cost = NOTHING  # of its training data, where a policy made them
 
 
 def make_job(plan: Plan, run: Run, runs: Path) -> Job:
@@ -52,6 +54,7 @@ def make_job(plan: Plan, run: Run, runs: Path) -> Job:
         evaluate=evaluation and ("evaluate", model, *evaluation, "--json", str(folder / EVALUATION)),
         settings=hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16],
         steps=0 if run.stage == BASE else optimizer_steps(args),
+        sampled=NOTHING if run.stage == BASE else cost_of(args.data.prompt_dataset),
     )
 
 

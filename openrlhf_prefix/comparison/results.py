@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_prefix.comparison.commands import Job
+from openrlhf_prefix.data.sampled import NOTHING, Cost
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.report.run_folder import RunFolder
 
@@ -55,17 +56,22 @@ class Results:
                 )
 
 
-def training_line(folder: Path) -> Line:
-    """What a finished training's folder says: steps, tokens, seconds, and accuracy on its evaluation set by step."""
+def training_line(folder: Path, sampled: Cost = NOTHING) -> Line:
+    """What a finished training's folder says: steps, tokens, seconds, and accuracy on its evaluation set by step.
+
+    Args:
+        sampled: what it cost to make the training data, by a policy; a part of what the run generated and took.
+    """
     run = RunFolder(folder)
     rows = run.read("metrics")
     steps = [row for row in rows if "timing/step_total" in row]
     curve = [[row["step"], accuracy] for row in rows if (accuracy := _accuracy(row)) is not None]
     return {
         "steps": run.summary()["steps"],
-        "tokens_generated": _sum(steps, "rollout/tokens_generated"),
+        "tokens_generated": _sum(steps, "rollout/tokens_generated") + sampled.tokens,
+        "tokens_of_data": sampled.tokens,
         "tokens_trained": _sum(steps, "train/tokens"),
-        "seconds": round(_sum(steps, "timing/step_total"), 1),
+        "seconds": round(_sum(steps, "timing/step_total") + sampled.seconds, 1),
         "curve": curve,
     }
 

@@ -46,7 +46,7 @@ class Runner:
         line |= {"seed": run.seed, "settings": job.settings}
         try:
             self._carry_out(job, processes)
-            line |= training_line(job.folder) | {"optimizer_steps": job.steps} if job.train else {}
+            line |= training_line(job.folder, job.sampled) | {"optimizer_steps": job.steps} if job.train else {}
             line |= evaluation_line(job.folder / EVALUATION, self.plan.tasks[run.task].sets) if job.evaluate else {}
         except CommandFailed as failed:
             line["failed"] = str(failed)

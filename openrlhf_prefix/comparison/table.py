@@ -33,7 +33,7 @@ def _intention(plan: Plan, found: list[Entry]) -> str:
         f"Mean over seeds {', '.join(map(str, plan.seeds))} +- half of its 95 % interval (Student's t), in percent. "
         f"Optimizer steps: {_list(steps)} each. Held-out problems: {_list(problems)} a set, {plan.samples} samples "
         "each; pass@k is the unbiased estimate. Seconds are those of the training steps, without start-up and "
-        "evaluation."
+        "evaluation. Where a policy made the training data, tokens generated and seconds count that as well."
     )
 
 

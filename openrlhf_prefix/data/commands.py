@@ -1,8 +1,8 @@
-"""The `data` verb: check, import and stats, from the command line to the functions that do the work."""
+"""The verbs below `data` that need no model: check, import and stats, from the command line to what does the work."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,19 @@ from openrlhf_prefix.reward import MathVerifier
 from openrlhf_prefix.reward.answer import FALLBACKS
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs one of the three; ends with exit code 1 when a check found errors."""
-    options = parser().parse_args(argv)
-    options.run(options)
+def parser(*more: Callable[[Any], None]) -> Parser:
+    """Of the whole verb; each of `more` adds one below it. The one that was chosen is `run` of the options."""
+    parser = parser_of("data", "Problems checked, converted, drawn, sampled.")
+    verbs = parser.add_subparsers(required=True)
+    _add_check_import_stats(verbs)
+    for add in more:
+        add(verbs)
+    verbs.metavar = f"{{{','.join(verbs.choices)}}}"
+    return parser
 
 
-def parser() -> Parser:
-    parser = parser_of("data", "Problems checked, converted, drawn.")
-    verbs = parser.add_subparsers(required=True, metavar="{check,import,stats}")
-
-    check = _below(verbs, "check", "what is wrong with a set of problems")
+def _add_check_import_stats(verbs: Any) -> None:
+    check = below(verbs, "check", "what is wrong with a set of problems")
     check.set_defaults(run=_check)
     check.add_argument("file", metavar="FILE", help="JSONL, parquet, a `datasets` folder or hub name")
     check.add_argument("--eval", help="problems that must not be among those of FILE; checked as well")
@@ -42,7 +44,7 @@ def parser() -> Parser:
     check.add_argument("--no_verify", action="store_true", help="leave golds and demonstrations unread")
     check.add_argument("--show", type=int, default=10, help="findings of each kind that are named")
 
-    read = _below(verbs, "import", "convert a published layout to the row contract")
+    read = below(verbs, "import", "convert a published layout to the row contract")
     read.set_defaults(run=_import)
     read.add_argument("format", metavar="FORMAT", help=f"{', '.join(formats.FORMATS)}, {gym.NAME}; --list says more")
     read.add_argument(
@@ -58,7 +60,7 @@ def parser() -> Parser:
     read.add_argument("--set", nargs="+", default=[], help=f"{gym.NAME}: KEY=VALUE, of the task's settings")
     read.add_argument("--without", nargs="+", default=[], help=f"{gym.NAME}: files whose questions are passed over")
 
-    draw = _below(verbs, "stats", "histograms of lengths and answers")
+    draw = below(verbs, "stats", "histograms of lengths and answers")
     draw.set_defaults(run=_stats)
     draw.add_argument("file", metavar="FILE", help="JSONL, parquet, a `datasets` folder or hub name")
     draw.add_argument("target", metavar="OUT", type=Path, help=".png file to write")
@@ -72,7 +74,6 @@ def parser() -> Parser:
         verb.add_argument("--input_key", default="prompt", help="column of the problems")
         verb.add_argument("--label_key", default="answer", help="column of the answers")
         verb.add_argument("--demonstrations_key", default="demonstrations", help="column of the demonstrations")
-    return parser
 
 
 class _List(argparse.Action):
@@ -84,7 +85,8 @@ class _List(argparse.Action):
         parser.exit()
 
 
-def _below(verbs: Any, name: str, summary: str) -> Parser:
+def below(verbs: Any, name: str, summary: str) -> Parser:
+    """The parser of one of them."""
     return verbs.add_parser(name, help=summary, description=summary)
 
 

@@ -66,12 +66,7 @@ def convert(
 @contextmanager
 def new_file(target: Path) -> Iterator[TextIO]:
     """Open for writing under a temporary name, which becomes `target` when all went well. UserError for a bad name."""
-    if target.suffix.lower() != ".jsonl":
-        raise UserError(f"{target} must end in .jsonl: the rows are written as JSON lines")
-    if target.exists():
-        raise UserError(f"{target} exists already: remove it, or choose another name")
-    if not target.parent.is_dir():
-        raise UserError(f"there is no folder {str(target.parent)!r} for {target.name}: make it first")
+    check_target(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as out:
@@ -79,6 +74,16 @@ def new_file(target: Path) -> Iterator[TextIO]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_target(target: Path) -> None:
+    """UserError where no JSON lines can be written to it, or something is there."""
+    if target.suffix.lower() != ".jsonl":
+        raise UserError(f"{target} must end in .jsonl: the rows are written as JSON lines")
+    if target.exists():
+        raise UserError(f"{target} exists already: remove it, or choose another name")
+    if not target.parent.is_dir():
+        raise UserError(f"there is no folder {str(target.parent)!r} for {target.name}: make it first")
 
 
 def _advice(format_name: str, source: str) -> str:

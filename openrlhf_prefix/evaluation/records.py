@@ -10,7 +10,7 @@ the folder's are refused: half of the samples would be of another evaluation.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,11 @@ class Records:
     def verdicts(self, task: str, problem: str, samples: int) -> list[Verdict]:
         """The samples of a problem in their order."""
         return [self.found[task, problem, sample] for sample in range(samples)]
+
+    def lines(self, task: str) -> Iterator[dict[str, Any]]:
+        """The whole lines of a task's file, in the order in which its samples were judged; needs a folder."""
+        with self._details(task).open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
 
     def _details(self, task: str) -> Path:
         assert self.folder is not None

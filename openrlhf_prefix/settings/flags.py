@@ -92,7 +92,7 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
     add("--prefix.total_steps", type=int, help="steps until low_end; not set: prefix.span of the run")
     add("--prefix.span", type=float, help="share of the run until low_end")
     add("--prefix.controller", choices=list(CONTROLLERS), help="what decides on the length of a prefix")
-    add("--prefix.stages", type=float, nargs="*", default=[0.5, 0.25], help="staged: shares, one after the other")
+    add("--prefix.stages", type=float, nargs="*", default=[0.5, 0.25], help="shares; staged: in turn, cuts: by chance")
     add("--prefix.chunks", type=int, default=5, help="binomial: parts of a demonstration")
     add("--prefix.target", type=float, default=0.4, help="adaptive: mean reward below which a problem is given more")
     add("--prefix.plain", type=float, default=0.1, help="adaptive: share of the visits without a prefix")

@@ -53,3 +53,34 @@ def test_a_killed_evaluation_is_resumed_and_compared(embedded, tmp_path):
     ]
     same = [texts[0][key] == text for key, text in texts[1].items()]
     assert len(same) == 800 and sum(same) > 0.95 * len(same)
+
+
+def test_problems_are_filtered_and_demonstrated_by_the_base_model(embedded, tmp_path):
+    """16 problems, 8 samples each: rates are those of the judged samples, `collect` reads the same ones without an
+    engine, and a run takes what it wrote."""
+    kept, own = tmp_path / "kept.jsonl", tmp_path / "own.jsonl"
+    given = ("--policy", embedded / "model", "--samples", 8, "--max_samples", 16, "--max_new_tokens", 48)
+    source, folder = embedded / "task" / "train.jsonl", tmp_path / "kept.samples"
+    filtered = run("data", "filter", source, kept, *given, "--keep", "0<rate<1")
+    assert filtered.returncode == 0 and "128/128" in filtered.stdout, filtered.stdout
+    samples = [json.loads(line) for line in lines(folder / "details_train.jsonl")]
+    scores: dict[str, list[float]] = {}
+    for row in samples:
+        scores.setdefault(row["problem"], []).append(row["score"])
+    rates = {problem: sum(found) / 8 for problem, found in scores.items()}
+    found = {row["id"]: row["pass_rate"] for row in map(json.loads, lines(kept))}
+    assert len(rates) == 16 and found == {name: rate for name, rate in rates.items() if 0 < rate < 1} and found
+
+    collected = run("data", "collect", source, own, *given, "--per_problem", 2, "--folder", folder)
+    assert collected.returncode == 0 and "samples/s" not in collected.stdout, collected.stdout
+    rows = [json.loads(line) for line in lines(own)]
+    right = {(row["problem"], row["completion"]) for row in samples if row["score"] and row["finish"] == "stop"}
+    assert {(row["id"], text) for row in rows for text in row["demonstrations"]} <= right
+    assert len(rows) == 16 and max(len(row["demonstrations"]) for row in rows) in (1, 2)
+    assert not any(text.startswith("\\boxed") for row in rows for text in row["demonstrations"])  # guesses
+    cost = json.loads((tmp_path / "own.sampling.json").read_text())
+    assert cost["tokens_generated"] == sum(row["tokens"] for row in samples) and cost["seconds"] > 0
+    flags = ("--data.prompt_dataset", own, "--data.max_samples", 16, "--run.dir", tmp_path / "run")
+    taken = run("train", "--config", "configs/quickstart.yaml", *flags, "--dry_run")
+    with_own = sum(bool(row["demonstrations"]) for row in rows)
+    assert taken.returncode == 0 and f"16 problems, {with_own} with demonstrations" in taken.stdout, taken.stdout

@@ -10,15 +10,13 @@ from typing import Any
 import openrlhf_prefix
 from openrlhf_prefix import pins
 from openrlhf_prefix.arguments import Parser, parser_of
-from openrlhf_prefix.data.files import check_template
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.evaluation import results
 from openrlhf_prefix.evaluation.records import Records, write_json
 from openrlhf_prefix.evaluation.scores import score_line, scores
-from openrlhf_prefix.evaluation.templates import TEMPLATES
-from openrlhf_prefix.reward.answer import FALLBACKS
 from openrlhf_prefix.runtime.evaluate import against, divergence
 from openrlhf_prefix.runtime.evaluate.divergence import GIVEN, SAMPLED
+from openrlhf_prefix.runtime.evaluate.options import add_engine, add_reading, add_sampling, check_sampling
 from openrlhf_prefix.runtime.evaluate.prepare import Prepared, prepare
 from openrlhf_prefix.runtime.evaluate.sampling import sample
 
@@ -110,49 +108,21 @@ def parser() -> Parser:
     parser.add_argument(
         "datasets", nargs="+", metavar="DATASET", help="file of problems: ours, LUFFY's or verl's parquet, a hub name"
     )
-    _add_sampling(parser)
-    _add_reading(parser)
-    _add_comparing(parser)
-    parser.add_argument("--output", type=Path, help="folder for results, and a line a sample as it is judged")
-    parser.add_argument("--resume", action="store_true", help="go on with what --output holds; the same settings")
-    parser.add_argument("--json", type=Path, help="file for the numbers, those of every problem among them")
-    parser.add_argument("--tensor_parallel_size", type=int, default=1, help="GPUs of an engine")
-    parser.add_argument("--gpu_memory_utilization", type=float, default=0.8, help="share of a GPU")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run the Python code that the model brings")
-    return parser
-
-
-def _add_sampling(parser: Parser) -> None:
     parser.add_argument(
         "--samples", type=int, help="responses to every problem; without it as papers do: 32 of AIME and AMC; else 4"
     )
     parser.add_argument("--k", nargs="+", type=int, help="of pass@k; at most --samples, which is the default")
-    parser.add_argument("--temperature", type=float, default=0.6, help="of the sampling")
-    parser.add_argument("--top_p", type=float, default=1.0, help="of the sampling")
-    parser.add_argument("--max_new_tokens", type=int, default=8192, help="tokens of a response")
-    parser.add_argument(
-        "--max_len", type=int, help="tokens of prompt and response, at most; a longer prompt is refused"
-    )
-    parser.add_argument("--stop_strings", nargs="*", default=[], help="as --rollout.stop_strings of the run")
-    parser.add_argument("--stop_token_ids", nargs="*", type=int, default=[], help="as --rollout.stop_token_ids")
-    parser.add_argument("--seed", type=int, default=42, help="of the sampling")
-
-
-def _add_reading(parser: Parser) -> None:
-    parser.add_argument("--max_samples", type=int, default=int(1e8), help="problems of every task, the first ones")
-    parser.add_argument(
-        "--split", default="train", help="of a folder of datasets or a hub name; or the first there is"
-    )
-    parser.add_argument("--input_key", default="prompt", help="column of the problems")
-    parser.add_argument("--label_key", default="answer", help="column of the answers")
-    parser.add_argument("--template", choices=list(TEMPLATES), help="text around a question; without it: own")
-    parser.add_argument("--no_chat_template", action="store_true", help="send the prompt as it is")
-    parser.add_argument("--input_template", help="data.input_template of the run, in place of the chat template")
+    add_sampling(parser, temperature=0.6)
+    add_reading(parser)
     parser.add_argument(
         "--choices", choices=["shuffled", "as_is"], default="shuffled", help="options of multiple choice"
     )
-    parser.add_argument("--reward_file", help="the run's --reward.remote_url, a .py file: it judges instead of us")
-    parser.add_argument("--fallback", choices=list(FALLBACKS), default="none", help="answer of a text without a box")
+    _add_comparing(parser)
+    parser.add_argument("--output", type=Path, help="folder for results, and a line a sample as it is judged")
+    parser.add_argument("--resume", action="store_true", help="go on with what --output holds; the same settings")
+    parser.add_argument("--json", type=Path, help="file for the numbers, those of every problem among them")
+    add_engine(parser)
+    return parser
 
 
 def _add_comparing(parser: Parser) -> None:
@@ -173,17 +143,9 @@ def _add_comparing(parser: Parser) -> None:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser().parse_args(argv)
-    if options.max_new_tokens < 1 or options.max_samples < 1 or (options.samples is not None and options.samples < 1):
-        raise UserError("--samples, --max_samples and --max_new_tokens are at least 1")
+    check_sampling(options)
     if not all(k >= 1 for k in options.k or ()):
         raise UserError(f"pass@k needs k >= 1: --k is {options.k}")
-    if options.temperature < 0 or not 0 < options.top_p <= 1:
-        raise UserError("--temperature is at least 0, and --top_p lies in (0, 1]")
-    check_template(options.input_template)
-    given = {"--template": options.template, "--input_template": options.input_template}
-    given["--no_chat_template"] = options.no_chat_template or None
-    if len(named := [name for name, value in given.items() if value is not None]) > 1:
-        raise UserError(f"{' and '.join(named)} exclude each other: each says what stands around a question")
     if (options.learned or options.kl_prompts) and not options.against:
         raise UserError("--learned and --kl_prompts compare with a base: name it with --against")
     if options.kl_problems < 1 or options.kl_tokens < 1:

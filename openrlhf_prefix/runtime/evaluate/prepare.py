@@ -59,11 +59,15 @@ def prepare(options: argparse.Namespace) -> Prepared:
     check_exists("MODEL", options.model)
     for name in options.datasets:
         check_datasets("DATASET", name)
-    if options.reward_file:
-        check_reward_file(options.reward_file)
     columns = Columns(options.input_key, options.label_key, None)
     tasks = read_tasks(options.datasets, columns, options.max_samples, options.choices == "shuffled", options.split)
-    samples = {task.name: _samples(task, options) for task in tasks}
+    return prepare_tasks(tasks, {task.name: _samples(task, options) for task in tasks}, options)
+
+
+def prepare_tasks(tasks: list[Task], samples: dict[str, int], options: argparse.Namespace) -> Prepared:
+    """The same with tasks that are read already; `samples` of each problem by task. Raises UserError."""
+    if options.reward_file:
+        check_reward_file(options.reward_file)
     flags = model_flags(options)
     tokenizer = load_tokenizer(flags)
     asked = [question for task in tasks for question in ask(task, options, tokenizer)]

@@ -7,6 +7,7 @@ problem and its place alone, so that a resumed evaluation draws what the killed 
 import argparse
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,10 +49,12 @@ def sample(prepared: Prepared, options: argparse.Namespace, records: Records) ->
 
 
 class Judge:
-    """Judges texts in threads, and records the verdicts in the thread that calls it."""
+    """Judges texts in threads, and records the verdicts in the thread that calls it, each with the seconds since the
+    one before: those of all lines add up to what the sampling took, kills and resumes included."""
 
     def __init__(self, grade: Grade, threads: ThreadPoolExecutor, records: Records, bar: Any) -> None:
         self.grade, self.threads, self.records, self.bar = grade, threads, records, bar
+        self.at = time.monotonic()  # the last verdict, or the start
         self.waiting: deque[tuple[Slot, Any, Future[tuple[str | None, Score]]]] = deque()
 
     def __call__(self, slot: Slot, output: Any) -> None:
@@ -71,7 +74,14 @@ class Judge:
         verdict = Verdict(
             question.problem, place, score.value, score.reason, output.finish_reason, len(output.token_ids)
         )
-        more = {"prompt": question.text, "completion": output.text, "extracted": answer, "gold": question.gold}
+        more: dict[str, Any] = {
+            "prompt": question.text,
+            "completion": output.text,
+            "extracted": answer,
+            "gold": question.gold,
+        }
+        now = time.monotonic()
+        more["seconds"], self.at = round(now - self.at, 6), now
         self.records.add(question.task, verdict, **more)
         self.bar.update()
 

@@ -103,6 +103,14 @@ def test_the_flags_of_a_method_and_of_all_runs_reach_the_training(folder: Path) 
     ]
 
 
+def test_what_it_cost_to_sample_the_training_data_goes_with_every_training(folder: Path) -> None:
+    assert {job.sampled for job in jobs()} == {(0, 0.0)}
+    Path("train.sampling.json").write_text('{"tokens_generated": 900, "seconds": 2.5}')
+    found = jobs()
+    assert {job.sampled for job in found if job.train} == {(900, 2.5)}
+    assert {job.sampled for job in found if not job.train} == {(0, 0.0)}
+
+
 def test_the_same_file_gives_the_same_settings_and_another_flag_gives_others(folder: Path) -> None:
     before, again = jobs(), jobs()
     assert [job.settings for job in before] == [job.settings for job in again]

@@ -30,6 +30,19 @@ def test_staged_divides_the_schedule_evenly_and_stays_at_the_last_share() -> Non
     assert [controller.ratio(step, "p", fixed()) for step in (0, 3, 4, 6, 7, 500)] == [0.5, 0.5, 0.25, 0.25, 0.0, 0.0]
 
 
+def test_cuts_takes_each_of_its_shares_alike_at_every_step_and_for_every_row() -> None:
+    """Thirds of [0, 1) in their order; chi2 of 3000 rows has 2 degrees of freedom, 0.1 % point 13.8. The rows of one
+    group have their own: all four agree by chance in one group of 27."""
+    controller = make("cuts", stages=(0.4, 0.6, 0.8))
+    shares = [controller.ratio(500, "p", fixed(cut=draw)) for draw in (0.0, 0.33, 0.34, 0.66, 0.67, 0.999)]
+    assert shares == [0.4, 0.4, 0.6, 0.6, 0.8, 0.8]
+    sampler = PrefixSampler(SCHEDULE, 4, 4, seed=3, controller=controller)
+    groups = [[sampler.draw(3, f"p{n}", slot, [10]).length for slot in range(4)] for n in range(750)]
+    counts = [sum(group.count(length) for group in groups) for length in (4, 6, 8)]
+    assert sum(counts) == 3000 and sum((count - 1000) ** 2 / 1000 for count in counts) < 13.8
+    assert sum(len(set(group)) == 1 for group in groups) < 750 / 27 + 4 * (750 / 27) ** 0.5
+
+
 def test_binomial_counts_the_chunks_below_the_share_and_ends_with_the_schedule() -> None:
     """At step 5 the share is 0.5: of 0.1 0.4 0.5 0.6 0.9 two lie below. Its mean is the share itself."""
     controller = make("binomial", chunks=5)

@@ -8,6 +8,7 @@ import pytest
 from openrlhf_prefix.comparison.commands import Job
 from openrlhf_prefix.comparison.plan import Run
 from openrlhf_prefix.comparison.results import Results, evaluation_line, training_line
+from openrlhf_prefix.data.sampled import Cost
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.report.run_folder import RunFolder
 
@@ -59,13 +60,17 @@ def test_a_trainings_line_adds_up_its_steps(tmp_path: Path) -> None:
     before = {"step": 0, "eval_a_pass1": 0.2, "eval_b_pass1": 0.4, "eval_a_pass4": 0.9, "timing/evaluation": 3.0}
     folder.append("metrics", [before, *steps, {"step": 2, "eval_a_pass1": 0.5, "eval_b_pass1": 0.6}])
     folder.write_summary({"steps": 2})
-    assert training_line(tmp_path) == {
+    line = {
         "steps": 2,
         "tokens_generated": 150.0,
+        "tokens_of_data": 0,
         "tokens_trained": 120.0,
         "seconds": 4.0,
         "curve": [[0, pytest.approx(0.3)], [2, pytest.approx(0.55)]],
     }
+    assert training_line(tmp_path) == line
+    made = {"tokens_generated": 1150.0, "tokens_of_data": 1000, "seconds": 9.0}
+    assert training_line(tmp_path, Cost(1000, 5.0)) == line | made
 
 
 def test_an_evaluations_line_has_the_names_of_the_sets(tmp_path: Path) -> None:
