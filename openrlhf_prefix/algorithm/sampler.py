@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from openrlhf_prefix.algorithm.lengths import Schedule, Settings
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule
+from openrlhf_prefix.algorithm.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class PrefixSampler:
 
     With `whole` a prefixed row is a demonstration from its first token to its last: its length is |y*|, whatever the
     schedule and the limits say, and nothing is left to the policy. `controller` takes the place of a uniform draw in
-    the schedule's window.
+    the schedule's window, `trust` that of a uniform draw among the demonstrations.
 
     Raises:
         ValueError: group_size below 1, prefixed_per_group outside [0, group_size], min_tokens below 1.
@@ -71,6 +72,7 @@ class PrefixSampler:
     seed: int = 0
     whole: bool = False
     controller: Schedule | None = None
+    trust: Trust | None = None
 
     def __post_init__(self) -> None:
         if self.group_size < 1:
@@ -114,7 +116,11 @@ class PrefixSampler:
             return PLAIN
         controller = self.controller or Schedule(Settings(self.schedule))
         key, one = (self.seed, step, problem_id), controller.shared or controller.spread
-        chosen = usable[int(stable_uniform("demonstration", *key, 0 if one else slot) * len(usable))]
+        chosen: int | None = usable[int(stable_uniform("demonstration", *key, 0 if one else slot) * len(usable))]
+        if self.trust:
+            chosen = self.trust.draw(problem_id, usable, lambda name: stable_uniform(name, *key, 0 if one else slot))
+        if chosen is None:
+            return PLAIN
         total = demonstration_lengths[chosen]
         if self.whole:
             return PrefixDraw(demonstration=chosen, length=total, ratio=1.0)

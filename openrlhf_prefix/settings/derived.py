@@ -7,6 +7,7 @@ from openrlhf_prefix.algorithm.lengths import Settings
 from openrlhf_prefix.algorithm.presets import ALL, HALF, TENTH
 from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
+from openrlhf_prefix.algorithm.trust import Trust
 
 
 def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
@@ -29,6 +30,7 @@ def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
         min_tokens=flags.min_tokens,
         seed=args.train.seed,
         controller=CONTROLLERS[flags.controller](settings),
+        trust=Trust(flags.trust) if flags.trust else None,
     )
 
 

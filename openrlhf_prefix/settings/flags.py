@@ -99,6 +99,12 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
     add("--prefix.goal", type=float, default=1.0, help="gap: score of plain rows at which prefixes end for good")
     add("--prefix.scores", type=int, default=10, help="gap: steps whose scores are averaged")
     add("--prefix.tokens", type=int, default=MOST_TOKENS, help="ratio: tokens of a prefix at the first step")
+    add(
+        "--prefix.trust",
+        type=float,
+        default=0.0,
+        help="above 0: demonstrations that mislead are drawn less; right rows that each is credited with beforehand",
+    )
     add("--prefix.min_tokens", type=int, default=1, help="tokens that a prefix has at the least")
     add("--prefix.demonstrations_key", default="demonstrations", help="column that holds the demonstrations")
     add(

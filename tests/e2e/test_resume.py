@@ -118,7 +118,16 @@ def test_with_its_newest_checkpoint_damaged_it_goes_on_from_the_one_before_to_th
 def test_what_was_learnt_about_problems_goes_on_too(embedded, tmp_path):
     """One supervised step, then three visits of the same 16 problems, whose prefix lengths follow their rewards."""
     folder = tmp_path / "run"
-    flags = ["--hybrid.sft_steps", 1, "--prefix.controller", "adaptive", "--train.num_episodes", 4]
+    flags = [
+        "--hybrid.sft_steps",
+        1,
+        "--prefix.controller",
+        "adaptive",
+        "--prefix.trust",
+        1,
+        "--train.num_episodes",
+        4,
+    ]
     flags += ["--data.max_samples", 16, "--eval.dataset", "", "--ckpt.save_steps", 1, "--ckpt.max_num", 9]
     same = ["--run.rollout_groups", -1, "--ckpt.load_enable"]
     whole = Trained(run(*quickstart(folder, *flags, *same)), folder)
@@ -131,6 +140,8 @@ def test_what_was_learnt_about_problems_goes_on_too(embedded, tmp_path):
     assert resumed.code == 0 and "resumed after step 2" in resumed.output, resumed.output
     assert resumed.rollouts() == rollouts
     assert [row["prefix/ratio"] for row in resumed.metrics()[1:]] == [row["prefix/ratio"] for row in steps[1:]]
+    trust = [row["prefix/trust"] for row in steps[1:]]
+    assert [row["prefix/trust"] for row in resumed.metrics()[1:]] == trust and 0 < min(trust) <= trust[0] < 1
 
 
 def exported(finished: Trained) -> dict[str, bytes]:

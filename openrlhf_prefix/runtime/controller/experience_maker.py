@@ -25,8 +25,7 @@ from openrlhf_prefix.algorithm.advantages import (
     likelihood_weights,
     normalized,
 )
-from openrlhf_prefix.algorithm.controllers import Schedule
-from openrlhf_prefix.algorithm.sampler import request_seed
+from openrlhf_prefix.algorithm.sampler import PrefixSampler, request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.controller.rescue import Rescue
@@ -58,9 +57,9 @@ class Batch:
 class PrefixExperienceMaker(RemoteExperienceMaker):
     """OpenRLHF's experience maker with prefix-aware advantages."""
 
-    def __init__(self, *args: Any, controller: Schedule, rescue: Rescue, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sampler: PrefixSampler, rescue: Rescue, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.controller, self.rescue = controller, rescue
+        self.controller, self.trust, self.rescue = sampler.controller, sampler.trust, rescue
         # Between forwarded() and what upstream's make_experience() calls in it:
         self._passes: int | None = None  # of the policy, over the first batches; None: one for each
         self._unseen: list[torch.Tensor] = []  # what stands for the others' log-probs and entropies
@@ -168,6 +167,8 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         metrics = rollout_metrics(experiences, entropies, raw, known, prefix_masks, selected)
         if self.initial_model_group is not None and not self.args.algo.kl.use_loss:
             metrics["kl"] = sampled_kl(experiences)
+        if self.trust:
+            metrics["prefix/trust"] = self.trust.mean()
         for experience in experiences:
             experience.returns, experience.kl = experience.advantages.clone(), None
         return Rollouts(experiences, failed, metrics)
@@ -203,18 +204,24 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         return self._in_place(experiences, [experience.info[name] for experience in experiences])
 
     def _look_at_groups(self, experiences: list[Experience], raw_rewards: torch.Tensor) -> dict[int, str]:
-        """The length controller is told what came of its draws; returns the groups with too few right rows."""
+        """Controller and trust are told what came of their draws; returns the groups with too few right rows."""
         rewards = self._in_place(experiences, [raw_rewards])
         known = self._in_place(experiences, [self._known(experience) for experience in experiences])
         given = self._info(experiences, "prefix_ratio").float()
+        chosen = self._info(experiences, "demonstration") if self.trust else torch.full_like(given, -1)
         names = dict(
             pair for experience in experiences for pair in zip(experience.index, experience.prompts, strict=True)
         )
         size, failed = self.args.rollout.n_samples_per_prompt, {}
         for group in range(len(rewards)):
-            outcomes = list(zip(given[group].tolist(), rewards[group].tolist(), strict=True))
-            outcomes = [outcome for outcome, counts in zip(outcomes, known[group].tolist(), strict=True) if counts]
+            columns = (column[group].tolist() for column in (chosen, given, rewards, known))
+            drawn = [
+                (int(number), ratio, reward) for number, ratio, reward, counts in zip(*columns, strict=True) if counts
+            ]
+            outcomes = [(ratio, reward) for _, ratio, reward in drawn]
             self.controller.observe(names[group * size], outcomes)
+            if self.trust:
+                self.trust.observe(names[group * size], [row for row in drawn if row[0] >= 0])
             if outcomes and sum(reward > 0 for _, reward in outcomes) <= self.args.hybrid.gate:
                 failed[group] = names[group * size]
         return failed

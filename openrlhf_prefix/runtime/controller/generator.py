@@ -181,6 +181,7 @@ class PrefixSamplesGenerator(SamplesGenerator):
             prompt_ids=problem.prompt_ids.tolist(),
             prefix_ids=[*prefix, self.end] if whole else prefix,
             ratio=draw.ratio,
+            demonstration=-1 if draw.demonstration is None else draw.demonstration,
             seed=request_seed(self.sampler.seed, EVALUATION if evaluating else self.step, problem.id, slot),
             max_tokens=0 if whole else self.budget - len(prefix),
         )
@@ -191,6 +192,8 @@ class PrefixSamplesGenerator(SamplesGenerator):
         # One integer per row; the prefix mask is rebuilt from it and the action mask wherever it is needed.
         experience.info["prefix_length"] = torch.tensor([len(request.prefix_ids)])
         experience.info["prefix_ratio"] = torch.tensor([request.ratio if request.prefix_ids else 0.0])
+        if self.sampler.trust:
+            experience.info["demonstration"] = torch.tensor([request.demonstration])
         outcome: Outcome = response.get("outcome", Outcome(None, None))
         experience.info["reward_failed"] = torch.tensor([outcome.failure is not None])
         if outcome.verdict is not None:

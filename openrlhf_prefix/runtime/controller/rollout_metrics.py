@@ -12,6 +12,7 @@ from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
 OWN = {
     "prefix_length",
     "prefix_ratio",
+    "demonstration",
     "prefix_advantage",
     "reward_failed",
     "row_entropy",

@@ -99,7 +99,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             self.kl_ctl,
             strategy,
             tokenizer,
-            controller=self.sampler.controller,
+            sampler=self.sampler,
             rescue=Rescue(args, demonstrations),
         )
         supervised = sft_steps(args, self.total_steps), sft_interval(args, self.total_steps)
@@ -113,6 +113,8 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         self.start_states()
         self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
         self.parts["rescue"] = self.experience_maker.rescue
+        if self.sampler.trust:
+            self.parts["trust"] = self.sampler.trust
 
     def start_records(self) -> None:
         """What a person will see of the run."""

@@ -47,6 +47,7 @@ class RolloutRequest:
     ratio: float  # drawn share of the demonstration; 0 for a plain row
     seed: int  # of the engine's sampler for this row
     max_tokens: int  # for the continuation; 0 for a whole demonstration, which has none
+    demonstration: int = -1  # number of the one that the prefix is from; -1 for a plain row
 
 
 class PrefixExecutor:

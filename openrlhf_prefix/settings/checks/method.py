@@ -62,6 +62,11 @@ DEMONSTRATIONS: list[Rule] = [
         "none: leave it out",
     ),
     (
+        lambda a: a.prefix.trust and (a.hybrid.demonstration == "whole" or not a.prefixed),
+        "prefix.trust {a.prefix.trust} looks at what becomes of prefixes, and preset {a.hybrid.preset} has none: "
+        "leave it out",
+    ),
+    (
         lambda a: a.prefix.controller in ("on_failure", "gap") and a.prefixed == a.group,
         "prefix.controller {a.prefix.controller} looks at the plain rows of a group, but all are prefixed: lower "
         "prefix.prefixed_per_group",
@@ -156,6 +161,10 @@ OTHER: list[Rule] = [
     (
         lambda a: a.algo.dynamic_filtering_enable and a.watches,
         FILTERED.replace("{what}", "prefix.controller {a.prefix.controller}"),
+    ),
+    (
+        lambda a: a.algo.dynamic_filtering_enable and a.prefix.trust,
+        FILTERED.replace("{what}", "prefix.trust"),
     ),
     _weight("imitation_coef"),
     _weight("imitation_end"),

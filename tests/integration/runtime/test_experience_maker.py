@@ -17,6 +17,7 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  #
 
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings  # noqa: E402
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule  # noqa: E402
+from openrlhf_prefix.algorithm.trust import Trust  # noqa: E402
 from openrlhf_prefix.errors import RunStopped  # noqa: E402
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker, Rollouts  # noqa: E402
 from openrlhf_prefix.runtime.controller.rollout_metrics import reward_by_ratio  # noqa: E402
@@ -44,7 +45,7 @@ def maker(keep: float = 0.2, scope: str = "batch") -> PrefixExperienceMaker:
         algo=SimpleNamespace(kl=SimpleNamespace(use_loss=False)),
     )
     made.kl_ctl = SimpleNamespace(value=0.0)
-    made.controller = CONTROLLERS["on_failure"](Settings(PrefixSchedule()))
+    made.controller, made.trust = CONTROLLERS["on_failure"](Settings(PrefixSchedule())), None
     made.initial_model_group = None
     return made
 
@@ -113,6 +114,23 @@ def test_groups_and_selection_by_hand() -> None:
     )
     kept = {t for _, number, t in candidates[-4:] if number == 3}
     assert {t for t in range(7) if found[3, t] != 0} == kept and len(kept) == 3
+
+
+def test_trust_is_told_of_the_prefixed_rows_whose_reward_is_known() -> None:
+    """Row 3 was right from demonstration 2, row 7 wrong from 1 at half of it: 1 and 1 / 1.5. A failed reward of both
+    says nothing."""
+    made = maker()
+    made.trust = Trust(1.0)
+    for failed in (False, True):
+        singles, entropy = rows()
+        for number, row in enumerate(singles):
+            row.info["demonstration"] = torch.tensor([{3: 2, 7: 1}.get(number, -1)])
+            row.info["reward_failed"] = torch.tensor([failed and number in (3, 7)])
+        part = [6, 3, 1, 0, 7, 2, 5, 4]
+        batch = Experience.concat_experiences([singles[number] for number in part], 0)
+        metrics = made.with_advantages([batch], [entropy[part]]).metrics
+        assert made.trust.seen == {"problem 0": {2: (1.0, 0.0)}, "problem 1": {1: (0.0, 0.5)}}
+        assert metrics["prefix/trust"] == pytest.approx((1 + 1 / 1.5) / 2) and "demonstration" not in metrics
 
 
 def test_kl_in_the_reward_is_that_of_sampled_tokens() -> None:

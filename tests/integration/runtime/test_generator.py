@@ -30,11 +30,12 @@ def test_a_request_starts_from_the_tokens_before_the_limit(limit: int, length: i
     """l = 0.9 of 20 tokens is 18, unless the limit is lower; the budget of 30 is shared with the prefix."""
     schedule = PrefixSchedule(low_start=0.9, low_end=0.9, high=0.9, shape="constant")
     maker = SimpleNamespace(sampler=PrefixSampler(schedule, group_size=2), budget=30, step=0, end=2)
-    problem = Problem("p", "s", "7", PROMPT, (DEMONSTRATION,), (limit,))
+    problem = Problem("p", "s", "7", PROMPT, (DEMONSTRATION[:3], DEMONSTRATION), (0, limit))
     plain, prefixed = (PrefixSamplesGenerator._request(maker, problem, slot, evaluating=False) for slot in range(2))
     assert (plain.prefix_ids, plain.max_tokens) == ([], 30)
     assert prefixed.prefix_ids == list(range(100, 100 + length))
     assert prefixed.max_tokens == 30 - length
+    assert (plain.demonstration, prefixed.demonstration) == (-1, 1 if length else -1)
     assert not PrefixSamplesGenerator._request(maker, problem, 1, evaluating=True).prefix_ids
 
 

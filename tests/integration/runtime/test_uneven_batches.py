@@ -95,7 +95,7 @@ def batches_of(folder: Path, cases: list[tuple[int, dict[str, Any]]]) -> None:
     policy = make_policy(folder / "source", folder / "run", **flags)
     args, frozen = policy.strategy.args, make_frozen(policy.strategy, folder / "source")
     vocabulary, found = policy.actor.model.module.config.vocab_size, []
-    controller = CONTROLLERS["schedule"](Settings(PrefixSchedule()))
+    sampler = SimpleNamespace(controller=CONTROLLERS["schedule"](Settings(PrefixSchedule())), trust=None)
     for rows, changed in cases:
         for name, value in changed.items():
             group, leaf = name.split(".")
@@ -113,7 +113,7 @@ def batches_of(folder: Path, cases: list[tuple[int, dict[str, Any]]]) -> None:
                 SimpleNamespace(value=0.01),
                 policy.strategy,
                 SimpleNamespace(pad_token_id=0),
-                controller=controller,
+                sampler=sampler,
                 rescue=Rescue(args, SimpleNamespace(by_id={})),
             )
             batch = maker.make([rollout(number, vocabulary) for number in range(rows)], step=0)

@@ -185,6 +185,13 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
             "drops the groups that failed before prefix.controller ratio sees them",
         ),
         ({"prefix__controller": "ratio", "prefix__tokens": 0}, "prefix.tokens is 0: give 1 to 3072"),
+        ({"hybrid__preset": "rft", "prefix__trust": 1.0}, "preset rft has none"),
+        ({"hybrid__preset": "luffy", "prefix__trust": 1.0}, "preset luffy has none"),
+        ({"prefix__trust": -1.0}, "prefix.trust is -1.0: give a number above 0"),
+        (
+            {"prefix__trust": 1.0, "algo__dynamic_filtering_enable": True},
+            "drops the groups that failed before prefix.trust sees them",
+        ),
         ({"prefix__stages": [0.5, 2.0]}, "prefix.stages is [0.5, 2.0]"),
         ({"prefix__span": 1.5}, "prefix.span is 1.5"),
     ],
