@@ -182,6 +182,13 @@ FAULTS += [
         "eos_token=START,",
         "tests/unit/data/test_smollm2.py::test_the_published_tokenizer_cuts_digits_and_ends_where_a_turn_ends",
     ),
+    Fault(
+        "samples that were cut off become demonstrations",
+        "runtime/evaluate/own_samples.py",
+        ' and line["finish"] == "stop"',
+        "",
+        "tests/integration/runtime/test_data_sampling.py::test_right_samples_that_ended_become_the_demonstrations",
+    ),
 ]
 STALE_WEIGHT = Fault(
     "stale engine weights",
