@@ -1,6 +1,7 @@
 """A run whose controller is killed after a checkpoint goes on by the same command as if nothing had happened, to the
 last bit; and until then it was, with the same seed, the same run."""
 
+import json
 import os
 import shutil
 import signal
@@ -114,21 +115,29 @@ def test_with_its_newest_checkpoint_damaged_it_goes_on_from_the_one_before_to_th
     ]
 
 
+def misleading(right: str) -> str:
+    """The demonstration of a chain with 1 too much in its first step, and all else in order: 3-8=6, 6-7=9, .."""
+    lines, value = [], int(right[0])
+    for step in right.split("\n")[:-1]:
+        symbol, number = step[1], int(step[2])
+        made = {"+": value + number, "-": value - number, "*": value * number}[symbol] + (not lines)
+        lines.append(f"{value}{symbol}{number}={made % 10}")
+        value = made % 10
+    return "\n".join([*lines, f"\\boxed{{{value}}}"])
+
+
 @pytest.mark.long
 def test_what_was_learnt_about_problems_goes_on_too(embedded, tmp_path):
-    """One supervised step, then three visits of the same 16 problems, whose prefix lengths follow their rewards."""
-    folder = tmp_path / "run"
-    flags = [
-        "--hybrid.sft_steps",
-        1,
-        "--prefix.controller",
-        "adaptive",
-        "--prefix.trust",
-        1,
-        "--train.num_episodes",
-        4,
-    ]
-    flags += ["--data.max_samples", 16, "--eval.dataset", "", "--ckpt.save_steps", 1, "--ckpt.max_num", 9]
+    """One supervised step, then three visits of the same 16 problems, whose prefix lengths follow their rewards. Each
+    has a misleading demonstration beside the right one, and trust in it falls."""
+    folder, path = tmp_path / "run", tmp_path / "two.jsonl"
+    rows = [json.loads(line) for line in (embedded / "task" / "train.jsonl").read_text().splitlines()[:16]]
+    for row in rows:
+        row["demonstrations"].append(misleading(row["demonstrations"][0]))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["--hybrid.sft_steps", 1, "--prefix.controller", "adaptive", "--prefix.trust", 1]
+    flags += ["--train.num_episodes", 4]
+    flags += ["--data.prompt_dataset", path, "--eval.dataset", "", "--ckpt.save_steps", 1, "--ckpt.max_num", 9]
     same = ["--run.rollout_groups", -1, "--ckpt.load_enable"]
     whole = Trained(run(*quickstart(folder, *flags, *same)), folder)
     assert whole.code == 0, whole.output
@@ -141,7 +150,7 @@ def test_what_was_learnt_about_problems_goes_on_too(embedded, tmp_path):
     assert resumed.rollouts() == rollouts
     assert [row["prefix/ratio"] for row in resumed.metrics()[1:]] == [row["prefix/ratio"] for row in steps[1:]]
     trust = [row["prefix/trust"] for row in steps[1:]]
-    assert [row["prefix/trust"] for row in resumed.metrics()[1:]] == trust and 0 < min(trust) <= trust[0] < 1
+    assert [row["prefix/trust"] for row in resumed.metrics()[1:]] == trust and 0 < min(trust) <= max(trust) < 1
 
 
 def exported(finished: Trained) -> dict[str, bytes]:
