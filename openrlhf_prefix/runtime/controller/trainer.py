@@ -111,6 +111,10 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         self.start_records()
         self.start_evaluations()
         self.start_states()
+        self.join_states()
+
+    def join_states(self) -> None:
+        """What is learnt of problems goes into checkpoints; trust only where there is any."""
         self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
         self.parts["rescue"] = self.experience_maker.rescue
         if self.sampler.trust:
