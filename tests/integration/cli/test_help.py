@@ -107,7 +107,7 @@ def test_one_group_is_shown_by_its_name_ours_and_openrlhfs(capsys) -> None:
         return [line.split()[0] for line in said(capsys, "train", *topic).splitlines() if line.startswith("  --")]
 
     prefix = names("--help", "prefix")
-    assert len(prefix) == 26 and all(name.startswith("--prefix.") for name in prefix)
+    assert len(prefix) == 27 and all(name.startswith("--prefix.") for name in prefix)
     muon = names("--help", "actor.muon")
     assert muon == [f"--actor.muon.{name}" for name in ("lr", "momentum", "ns_steps", "nesterov", "no_nesterov")]
     rollout = names("--help", "rollout")
