@@ -15,7 +15,8 @@ of its own, a singleton, and do not centre it:
 Example (dr_grpo_prefix), plain rewards 1 0 0 0, prefixed row rewarded 1: plain +0.75 -0.25 -0.25 -0.25,
 continuation +1.0, prefix +0.75.
 SRFT trains sampled rows by their likelihood instead, with the weight 0.1 e^H for right ones and -1 for wrong ones, H
-the mean entropy of the row's tokens before the update.
+the mean entropy of the row's tokens before the update. Training on own right samples has 1 for right ones and 0 for
+wrong ones, which is REINFORCE with that reward and no baseline.
 Source: arXiv 2507.01679, equations 3-5; Dr. GRPO arXiv 2503.20783; RLOO arXiv 2402.14740; REINFORCE++
 arXiv 2501.03262; SRFT arXiv 2506.19767.
 """
@@ -104,8 +105,11 @@ def normalized(
     return torch.where(sampled | prefix, centred, torch.zeros_like(centred))
 
 
-def likelihood_weights(rewards: torch.Tensor, entropy: torch.Tensor) -> torch.Tensor:
-    """What SRFT multiplies grad log p of sampled rows with; all three (G, N). Right is a reward above 0."""
+def sampled_weights(kind: str, rewards: torch.Tensor, entropy: torch.Tensor) -> torch.Tensor:
+    """What grad log p of sampled rows is multiplied with in place of an advantage; all three (G, N). Right is a reward
+    above 0; kind "likelihood" is SRFT's, "right" trains on right samples alone."""
+    if kind == "right":
+        return (rewards > 0).to(entropy)
     return torch.where(rewards > 0, RIGHT * entropy.exp(), -torch.ones_like(entropy))
 
 

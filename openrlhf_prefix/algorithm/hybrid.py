@@ -45,6 +45,7 @@ class LossRows:
     kl: torch.Tensor | None = None  # to the reference model, per token; needed where kl_coef is not 0
     entropy: torch.Tensor | None = None  # of the policy; given where there is an entropy term, or a metric of it
     row_entropy: torch.Tensor | None = None  # (B, 1) mean over the row's action tokens before the update; for srft
+    reference: torch.Tensor | None = None  # log-probs before the run; for the imitation rows f_...
 
     def of_engine(self) -> torch.Tensor:
         """The engine's log-probs. ValueError where a correction asks for what the rollouts did not keep."""
@@ -81,7 +82,8 @@ class HybridLoss:
     imitation: str = POLICY  # what prefix tokens train with: POLICY, or a row of imitation.IMITATION
     imitation_mean: str = "policy"  # "policy": one divisor for both terms; "tokens": each its own tokens
     convex: bool = False  # policy_coef = 1 - imitation_coef
-    sampled: str = "advantage"  # sampled tokens train with A r, or with A alone: "likelihood"
+    f_beta: float = 0.5  # of the imitation rows f_...
+    sampled: str = "advantage"  # sampled tokens train with A r, or with A alone: "likelihood", "right"
     entropy_coef: float | None = None
     kl_on_prefix: bool = False
     entropy_on_prefix: bool = False
@@ -141,7 +143,9 @@ class HybridLoss:
         action = rows.action_mask.bool()
         prefix, zero = action & rows.prefix_mask, torch.zeros_like(rows.log_probs)
         log_probs, advantages = (torch.where(prefix, values, zero) for values in (rows.log_probs, rows.advantages))
-        tokens = Tokens(log_probs, advantages, zero if rows.row_entropy is None else rows.row_entropy)
+        reference = None if rows.reference is None else torch.where(prefix, rows.reference, zero)
+        entropy = zero if rows.row_entropy is None else rows.row_entropy
+        tokens = Tokens(log_probs, advantages, entropy, reference, self.f_beta)
         per_token = torch.where(prefix, IMITATION[self.imitation](tokens), zero)
         if self.imitation_mean == "tokens":
             count = counts.tokens - counts.sampled
@@ -164,7 +168,7 @@ class HybridLoss:
             log_probs, old, correction = sequence_log_ratio(log_probs - behaviour, action), zero, None
         loss = policy_loss_per_token(
             log_probs,
-            log_probs.detach() if self.sampled == "likelihood" else old,  # a ratio of 1
+            log_probs.detach() if self.sampled != "advantage" else old,  # a ratio of 1
             advantages,
             rows.prefix_mask,
             self.clip_low,

@@ -12,6 +12,17 @@ update, H the mean entropy of the row's tokens before the update; sg stops the g
     luffy    A g p / (p + g)^2  -A p / (p + g)                       LUFFY, arXiv 2504.14945 (g 0.1)
     srft     0.5 e^-H + luffy's -0.5 e^-H log p - A p / (p + g)      SRFT, arXiv 2506.19767
 
+With r = beta (log p - log p_ref), p_ref the probability before the run (beta: hybrid.f_beta, 0.5), imitation as the
+search for a reward with an f-divergence between the policies: c = phi'(r), which is 1 at r = 0, so that a run begins
+as plain likelihood. Tokens that were pulled up lose weight, those that fell gain; tv alone has no such restraint and
+is nll. Derived after arXiv 2507.00018, with the phi of inverse reinforcement learning; its own table was not seen.
+
+    f_tv         1                       phi = r
+    f_pearson    1 - r / 2               phi = r - r^2 / 4         r at most 2
+    f_hellinger  1 / (1 + r)^2           phi = r / (1 + r)         r at least -0.9
+    f_js         e^-r / (2 - e^-r)       phi = log(2 - e^-r)       r at least -0.6
+    f_kl         e^-r                    phi = -e^-r               c at most 10
+
 A method from outside the package adds a row to IMITATION; a bare function is a row that trains every token.
 """
 
@@ -32,6 +43,8 @@ class Tokens:
     log_probs: torch.Tensor
     advantages: torch.Tensor
     entropy: torch.Tensor  # mean over the tokens of the row, before the update
+    reference: torch.Tensor | None = None  # (B, A) log-probs before the run, for the rows that need them
+    beta: float = 0.5
 
 
 Loss = Callable[[Tokens], torch.Tensor]  # -> loss per token, (B, A)
@@ -44,6 +57,7 @@ class Imitation:
     loss: Loss
     needs_advantage: bool = False  # c_t has A as a factor: a token whose row has none does not train
     needs_entropy: bool = False  # c_t has H in it, which only rows that were forwarded before the update have
+    needs_reference: bool = False  # c_t has the probability before the run in it: a frozen model is kept for that
     objective: Callable[[torch.Tensor], torch.Tensor] | None = None  # of log p: has the gradient, and a value to watch
 
     def __call__(self, tokens: Tokens) -> torch.Tensor:
@@ -53,6 +67,17 @@ class Imitation:
 def _weighted(weight: Callable[[torch.Tensor], torch.Tensor], objective: Callable | None = None) -> Imitation:
     """-sg(weight(p)) log p."""
     return Imitation(lambda tokens: -weight(tokens.log_probs.detach().exp()) * tokens.log_probs, objective=objective)
+
+
+def _divergence(slope: Callable[[torch.Tensor], torch.Tensor]) -> Imitation:
+    """-sg(phi'(r)) log p."""
+
+    def loss(tokens: Tokens) -> torch.Tensor:
+        if tokens.reference is None:
+            raise ValueError("this imitation term needs the reference's log-probs of every demonstration token")
+        return -slope(tokens.beta * (tokens.log_probs.detach() - tokens.reference)) * tokens.log_probs
+
+    return Imitation(loss, needs_reference=True)
 
 
 def _luffy(tokens: Tokens) -> torch.Tensor:
@@ -78,6 +103,11 @@ IMITATION: dict[str, Imitation | Loss] = {
     "trust": _weighted(lambda p: (p / ALPHA).clamp(max=1.0), _trust_objective),
     "luffy": Imitation(_luffy, needs_advantage=True),
     "srft": Imitation(_srft, needs_entropy=True),
+    "f_tv": _weighted(torch.ones_like, torch.neg),
+    "f_pearson": _divergence(lambda r: (1 - r / 2).clamp(min=0.0)),
+    "f_hellinger": _divergence(lambda r: (1 + r.clamp(min=-0.9)) ** -2),
+    "f_js": _divergence(lambda r: 1 / (2 * r.clamp(min=-0.6).exp() - 1)),
+    "f_kl": _divergence(lambda r: (-r).exp().clamp(max=10.0)),
 }
 POLICY = "policy"
 
@@ -92,6 +122,17 @@ def needs_entropy(name: str) -> bool:
     """Whether demonstration tokens are weighted by the policy's entropy on their row."""
     row = IMITATION.get(name)
     return isinstance(row, Imitation) and row.needs_entropy
+
+
+def needs_reference(name: str) -> bool:
+    """Whether demonstration tokens are weighted by their probability before the run."""
+    row = IMITATION.get(name)
+    return isinstance(row, Imitation) and row.needs_reference
+
+
+def trains_unseen(name: str) -> bool:
+    """Whether a demonstration can train with it that no group holds and no model has seen before the update."""
+    return not (needs_advantage(name) or needs_entropy(name) or needs_reference(name))
 
 
 def watched(name: str, log_probs: torch.Tensor) -> torch.Tensor:

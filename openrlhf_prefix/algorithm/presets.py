@@ -18,7 +18,9 @@ class Preset:
     demonstration: str = "prefix"  # --hybrid.demonstration: they start from a "prefix", or are the "whole" of it
     estimator: str = "dr_grpo"  # --hybrid.estimator: algorithm/advantages.py
     baseline: str = "plain"  # --hybrid.baseline: rows that form the baseline, "all" or "plain"
-    sampled: str = "advantage"  # --hybrid.sampled: what sampled tokens are weighted with, "advantage" or "likelihood"
+    sampled: str = (
+        "advantage"  # --hybrid.sampled: what sampled tokens are weighted with, "advantage", "likelihood" or "right"
+    )
     keep: float = 1.0  # --prefix.keep: share of the prefix tokens that train
     imitation: str = "policy"  # --hybrid.imitation: what prefix tokens train with, algorithm/imitation.py
     imitation_coef: float = 1.0  # --hybrid.imitation_coef: at the first step
@@ -50,6 +52,15 @@ PRESETS = {
         imitation_mean="tokens",
         samples=1,
     ),
+    "sft_f": Preset(
+        source="after arXiv 2507.00018, a derivation: likelihood under an f-divergence from the policy before the run",
+        prefixed_per_group=ALL,
+        demonstration="whole",
+        baseline="all",
+        imitation="f_pearson",
+        imitation_mean="tokens",
+        samples=1,
+    ),
     "dft": Preset(
         source="arXiv 2508.05629",
         prefixed_per_group=ALL,
@@ -58,6 +69,14 @@ PRESETS = {
         imitation="dft",
         imitation_mean="tokens",
         samples=1,
+    ),
+    "self_sft": Preset(
+        source="after arXiv 2506.23508 and 2510.18874: likelihood of own right samples, which every step draws anew",
+        prefixed_per_group=0,
+        baseline="all",
+        keep=0.0,
+        sampled="right",
+        clip=False,
     ),
     "sft_then_rft": Preset(
         source="arXiv 2604.23747: supervised steps to the smallest validation loss (2512.11470), then rft",

@@ -21,7 +21,7 @@ class Seam:
 
 
 SEAMS = [
-    Seam("openrlhf.cli.train_ppo_ray", "train", "orchestration, called with checked flags"),
+    Seam("openrlhf.cli.train_ppo_ray", "train", "orchestration, called with checked flags; makes the reference model"),
     Seam("openrlhf.cli.train_ppo_ray", "PolicyModelActor", "replaced: trains with the hybrid loss"),
     Seam("openrlhf.cli.train_ppo_ray", "ReferenceModelActor", "replaced: on the machine underneath"),
     Seam("openrlhf.cli.train_ppo_ray", "RewardModelActor", "replaced: on the machine underneath"),

@@ -1,8 +1,11 @@
 """What follows from the checked flags; `args` is nested, as OpenRLHF has it."""
 
 import argparse
+from collections.abc import Iterable
+from typing import Any
 
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
+from openrlhf_prefix.algorithm.imitation import needs_reference
 from openrlhf_prefix.algorithm.lengths import Settings
 from openrlhf_prefix.algorithm.presets import ALL, HALF, TENTH
 from openrlhf_prefix.algorithm.sampler import PrefixSampler
@@ -49,10 +52,11 @@ def sft_interval(args: argparse.Namespace, total_steps: int) -> int:
     return max(sft_steps(args, total_steps) // 10, 2) if every == TENTH else every
 
 
-def validation_size(args: argparse.Namespace, demonstrated: int) -> int:
-    """How many of `demonstrated` problems with demonstrations are held out of the supervised steps: a tenth of them,
-    one at the least and a step's rows at the most, where the loss is measured on them; `args` is nested."""
+def validation_size(args: argparse.Namespace, problems: Iterable[Any]) -> int:
+    """How many problems with demonstrations are held out of the supervised steps: a tenth of them, one at the least and
+    a step's rows at the most, where the loss is measured on them; `args` is nested."""
     rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    demonstrated = sum(bool(problem.demonstrations) for problem in problems)
     return min(rows, max(demonstrated // 10, 1)) if args.hybrid.sft_validate else 0
 
 
@@ -87,6 +91,12 @@ def imitation_coef(args: argparse.Namespace, step: int, total_steps: int) -> flo
     return flags.imitation_coef + (flags.imitation_end - flags.imitation_coef) * moved
 
 
+def has_reference(args: argparse.Namespace) -> bool:
+    """Whether the policy before the run is kept, for a KL term or for the weights of demonstration tokens; `args` is
+    nested."""
+    return args.algo.kl.init_coef > 0 or needs_reference(args.hybrid.imitation)
+
+
 def data_parallel_ranks(args: argparse.Namespace, model: str = "actor") -> int:
     """Ranks of a model (actor, ref, reward) that take rows of their own; `args` is nested."""
     group = getattr(args, model)
@@ -101,7 +111,7 @@ def gpus_needed(args: argparse.Namespace) -> int:
         return group.num_nodes * group.num_gpus_per_node
 
     actor, engines = size(args.actor), args.vllm.num_engines * args.vllm.tensor_parallel_size
-    reference = size(args.ref) if args.algo.kl.init_coef > 0 else 0
+    reference = size(args.ref) if has_reference(args) else 0
     reward = 0 if args.reward.remote_url else size(args.reward)
     if args.train.colocate_all:
         return actor

@@ -18,7 +18,7 @@ from openrlhf_prefix.reward.answer import FALLBACKS
 
 DEMONSTRATIONS = ("prefix", "whole")
 MEANS = ("policy", "tokens")
-SAMPLED = ("advantage", "likelihood")
+SAMPLED = ("advantage", "likelihood", "right")
 RESCUES = ("none", "replace", "buffer")
 ON_ERROR = ("mask", "zero", "raise")
 LONG_PROMPTS = ("refuse", "drop")
@@ -42,13 +42,18 @@ def _add_hybrid(parser: argparse.ArgumentParser) -> None:
     add(
         "--hybrid.baseline", choices=BASELINES, help="rows that form the baseline: all, or plain ones without a prefix"
     )
-    add("--hybrid.sampled", choices=SAMPLED, help="what sampled tokens are weighted with; likelihood is SRFT's")
+    add(
+        "--hybrid.sampled",
+        choices=SAMPLED,
+        help="what sampled tokens are weighted with; likelihood is SRFT's, right 1 or 0",
+    )
     add("--hybrid.divisor", choices=DIVISORS, help="of the loss; constant: rows x budget, as in Dr. GRPO")
     add("--hybrid.demonstration", choices=DEMONSTRATIONS, help="rows start from a prefix of it, or are the whole")
     add("--hybrid.imitation", choices=[POLICY, *IMITATION], help="what demonstration tokens train with")
     add("--hybrid.imitation_coef", type=float, help="weight of that term at the first step")
     add("--hybrid.imitation_end", type=float, help="weight at imitation_steps, by a cosine")
     add("--hybrid.imitation_steps", type=int, help="steps until then; not set: those of the run")
+    add("--hybrid.f_beta", type=float, default=0.5, help="f_...: scale of the log-ratio to the policy before the run")
     add("--hybrid.imitation_mean", choices=MEANS, help="one divisor with the policy's term, or each its own tokens")
     add("--hybrid.imitation_gap", type=boolean, help="times what prefix.controller gap has left of the prefixes")
     add("--hybrid.convex", type=boolean, help="the policy's term has 1 - the imitation term's weight")

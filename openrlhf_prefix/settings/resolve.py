@@ -42,9 +42,11 @@ PLACES = {
     "ckpt.output_dir": ("./ckpt", "export"),
     "logger.tensorboard_dir": (None, "tensorboard"),
 }
+REFERENCE = {"num_nodes": 1, "num_gpus_per_node": 8}  # its default size, OpenRLHF's
 # What `_fill` gives to those that are not set, in words.
 FILLED = {
     "vllm.num_engines": "with train.colocate_all, those that fill the actor's GPUs",
+    **{f"ref.{size}": f"{usual}; with train.colocate_all, the actor's" for size, usual in REFERENCE.items()},
     "reward.remote_url": f"{flags.MATH_VERIFY}, unless there is a reward model or an agent",
     "run.dir": "runs/<config>-<preset>-<time>",
     **{flag: f"<run.dir>/{place}" for flag, (_, place) in PLACES.items()},
@@ -104,7 +106,7 @@ def _settled(explicit: dict[str, Any], config_path: str | None) -> tuple[dict[st
         if name in actions and flat[actions[name].dest] != upstream.get_default(actions[name].dest)
     }
     upstream_flags.refuse(changed)
-    _fill(flat, config_path)
+    _fill(flat, explicit, config_path)
     return flat, [
         *notes,
         *preset_flags.unnamed_estimator(explicit, flat),
@@ -138,7 +140,7 @@ def _config_file(path: str | None) -> dict[str, Any]:
     return settings
 
 
-def _fill(flat: dict[str, Any], config_path: str | None) -> None:
+def _fill(flat: dict[str, Any], explicit: dict[str, Any], config_path: str | None) -> None:
     """Values that follow from others: paths inside the run folder, and the built-in verifier."""
     if flat["ckpt.load_enable"] and not flat["run.dir"]:
         raise UserError("--ckpt.load_enable: give the --run.dir of the run to go on with, a new one starts there")
@@ -154,6 +156,10 @@ def _fill(flat: dict[str, Any], config_path: str | None) -> None:
     if flat["train.colocate_all"] and flat["vllm.num_engines"] is None:
         gpus = flat["actor.num_nodes"] * flat["actor.num_gpus_per_node"]  # engines on every GPU of the actor
         flat["vllm.num_engines"] = max(gpus // max(flat["vllm.tensor_parallel_size"], 1), 1)
+    if flat["train.colocate_all"] or flat["train.colocate_actor_ref"]:
+        for size in REFERENCE:  # OpenRLHF wants them said, and wants them alike
+            if f"ref.{size}" not in explicit:
+                flat[f"ref.{size}"] = flat[f"actor.{size}"]
     if not (flat["reward.remote_url"] or flat["reward.model_name_or_path"] or flat["train.agent_func_path"]):
         flat["reward.remote_url"] = flags.MATH_VERIFY
     flat["hybrid.plugin"] = plugins.named_in(flat)

@@ -28,6 +28,16 @@ def test_every_seam_exists(seam):
     assert seams.look_up(seam) is not None, seam.why
 
 
+def test_the_kl_weight_decides_on_nothing_but_the_reference_model_before_the_controller_starts():
+    """driver/wiring.py asks for that model by it where demonstrations are weighed by one, and then takes it back."""
+    from openrlhf.cli import train_ppo_ray
+
+    before, _, after = inspect.getsource(train_ppo_ray.train).partition("PPOTrainer.remote(")
+    lines = [line.strip() for line in before.splitlines() if "kl.init_coef" in line]
+    assert lines == ["if args.algo.kl.init_coef > 0:"] * 2 and "init_coef" not in after
+    assert "if ref_model is not None:" in after
+
+
 RAYS_OWN = "_ray_trace_ctx"  # a parameter that Ray adds to the methods of actors
 SIGNATURES = Path(__file__).with_name("signatures.txt")
 

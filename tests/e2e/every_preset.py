@@ -33,8 +33,10 @@ FLAGS = {
     "run.rollout_groups": -1,
     "prefix.gradient_every": 1,
 }
+FIRST = "sft_f"  # whose flags the actors start with: it is the one that asks for a reference model
 ALONE = {"rollout.n_samples_per_prompt": 1, "rollout.batch_size": ROWS, "data.max_samples": ROWS}
 PRESETS: dict[str, dict[str, Any]] = {
+    "sft_f": {**ALONE, "train.num_episodes": 3},  # first: its reference model is the policy, until it has moved
     "rft": {},
     "prefix_rft": {},
     "luffy": {},
@@ -59,6 +61,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     | {"data.max_samples": 4, "prefix.prefixed_per_group": 4},
     "sft": {**ALONE, "train.num_episodes": 3},
     "dft": {**ALONE, "train.num_episodes": 3},
+    "self_sft": {},
     "sft_then_rft": {"hybrid.sft_steps": 2, "hybrid.sft_lr": 5e-4},
     "prefix_after_sft": {"hybrid.sft_steps": 1, "hybrid.sft_imitation": "dft", "hybrid.sft_validate": 1}
     | {"train.num_episodes": 3, "data.max_samples": 4},
@@ -73,11 +76,11 @@ def flags(preset: str, folder: Path) -> list[str]:
 
 def main(folder: Path) -> None:
     every = {preset: resolve(flags(preset, folder)).args for preset in PRESETS}
-    first = every["rft"]
+    first = every[FIRST]
     problems = {preset: launch.read_problems(args) for preset, args in every.items()}
     for args in every.values():
         Path(args.run.dir).mkdir(parents=True)
-    with launch.cluster(first, problems["rft"], RunContext(time.time())) as board:
+    with launch.cluster(first, problems[FIRST], RunContext(time.time())) as board:
         for preset, args in every.items():
             RunContext(time.time(), problems=ray.put(problems[preset]), board=board).attach(args)
         first.run.every = every
@@ -105,7 +108,7 @@ def controller() -> Any:
             self.every, strategy.args.run.every = strategy.args.run.every, None
             self.made_from = (pretrain, strategy, groups, generate)
             super().__init__(pretrain, strategy, *groups, **generate)
-            self.context.attach(self.every["rft"])
+            self.context.attach(self.every[FIRST])
 
         def fit(self, global_step: int = 0) -> None:
             pretrain, strategy, groups, generate = self.made_from

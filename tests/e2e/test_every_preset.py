@@ -7,10 +7,15 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, SECONDS
-from transformers import AutoTokenizer
+from every_preset import flags
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from openrlhf_prefix.algorithm.presets import PRESETS
+from openrlhf_prefix.runtime.driver.launch import read_problems
+from openrlhf_prefix.settings.model import load_tokenizer
+from openrlhf_prefix.settings.resolve import resolve
 
 # Controllers, and a method from outside the package.
 OTHERS = {"on_failure", "gap", "ratio", "spread", "pass_rate", "focal"}
@@ -76,13 +81,36 @@ def test_uft_gives_one_hint_to_the_whole_group(folder: Path) -> None:
     assert all(len(prefixes) == 1 for prefixes in groups.values()) and len(set.union(*groups.values())) > 3
 
 
-@pytest.mark.parametrize("preset", ["sft", "dft"])
+@pytest.mark.parametrize("preset", ["sft", "sft_f", "dft"])
 def test_supervised_training_lowers_its_loss_and_samples_nothing(folder: Path, preset: str) -> None:
     """Three passes over 32 demonstrations."""
     steps = read(folder, preset)
     losses = [row["imitation_loss"] for row in steps]
     assert losses[0] > losses[2]
     assert all("rollout/entropy" not in row and row["prefix/rows"] == 32 for row in steps)
+
+
+def test_a_divergence_from_the_policy_before_the_run_begins_as_likelihood(folder: Path, embedded: Path) -> None:
+    """The reference model is the policy in the first step: all weights are 1, and the loss is -log p of all tokens."""
+    args = resolve(flags("sft_f", folder)).args
+    problems, _ = read_problems(args)
+    model = AutoModelForCausalLM.from_pretrained(embedded / "model", dtype=torch.float32)
+    total = count = 0.0
+    for problem in problems:
+        demonstration = [*problem.demonstrations[0].tolist(), load_tokenizer(args).eos_token_id]
+        ids = torch.tensor([[*problem.prompt_ids.tolist(), *demonstration]])
+        with torch.no_grad():
+            log_probs = model(ids).logits[0, :-1].log_softmax(-1)[-len(demonstration) :]
+        total -= log_probs.gather(-1, torch.tensor(demonstration).unsqueeze(-1)).sum().item()
+        count += len(demonstration)
+    assert read(folder, "sft_f")[0]["imitation_loss"] == pytest.approx(total / count, rel=0.02)  # of bf16
+
+
+def test_own_right_samples_train_and_wrong_ones_leave_the_step(folder: Path) -> None:
+    for step, metrics in enumerate(read(folder, "self_sft"), start=1):
+        rows = [row for row in read(folder, "self_sft", "rollouts") if row["step"] == step]
+        assert all(row["advantage"] == row["reward"] for row in rows)
+        assert metrics["train/rows_skipped"] == sum(not row["reward"] for row in rows)
 
 
 @pytest.mark.parametrize("preset", ["sft", "dft"])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ray
 import torch
 from openrlhf.models.utils import compute_reward, masked_mean
 from openrlhf.trainer.ppo_utils.experience import Experience
@@ -22,12 +23,14 @@ from openrlhf_prefix.algorithm.advantages import (
     BATCH_NORMALIZED,
     GroupAdvantages,
     group_advantages,
-    likelihood_weights,
     normalized,
+    sampled_weights,
 )
+from openrlhf_prefix.algorithm.imitation import needs_reference
 from openrlhf_prefix.algorithm.sampler import PrefixSampler, request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.runtime.controller.reference import refer
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.rollout_metrics import rollout_metrics, sampled_kl
 from openrlhf_prefix.runtime.rows.batches import blank, deal, filled, forward_batches, shuffled
@@ -57,9 +60,12 @@ class Batch:
 class PrefixExperienceMaker(RemoteExperienceMaker):
     """OpenRLHF's experience maker with prefix-aware advantages."""
 
-    def __init__(self, *args: Any, sampler: PrefixSampler, rescue: Rescue, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, sampler: PrefixSampler, rescue: Rescue, reference: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.controller, self.trust, self.rescue = sampler.controller, sampler.trust, rescue
+        self.reference = reference
         # Between forwarded() and what upstream's make_experience() calls in it:
         self._passes: int | None = None  # of the policy, over the first batches; None: one for each
         self._unseen: list[torch.Tensor] = []  # what stands for the others' log-probs and entropies
@@ -68,6 +74,8 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
     def make(self, samples: list[Experience], step: int) -> Batch:
         """The rollouts of global step `step` as rows to train on."""
         rollouts = self.with_advantages(*self.forwarded(samples))
+        if needs_reference(self.args.hybrid.imitation):
+            refer(rollouts.experiences, self)
         seed = request_seed(self.args.train.seed, step, "order of the rows", 0)
         rows = shuffled(rollouts.experiences, seed)
         rows = [row if self._known(row).all() else blank(row) for row in rows]
@@ -117,17 +125,22 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         asked = {name: values[: self._passes] for name, values in inputs.items()}
         return super()._dispatch_forward(group, sync_condition, **asked)
 
-    def log_probs(self, batches: list[Experience], method: str = "forward") -> list[torch.Tensor]:
-        """(B, A) log-probs by the policy of the action tokens of each batch, from that pass of the actor's."""
+    def log_probs(self, batches: list[Experience], method: str = "forward", group: Any = None) -> list[torch.Tensor]:
+        """(B, A) log-probs of the action tokens of each batch, by that pass of the policy's, or of `group`."""
         names, every = ("sequences", "action_mask", "attention_mask"), filled(batches, self._ranks())
         inputs = {name: [getattr(batch, name) for batch in every] for name in names}
-        references = self.actor_model_group.async_run_method_batch(method_name=method, **inputs)
+        asked = self.actor_model_group if group is None else group
+        references = asked.async_run_method_batch(method_name=method, **inputs)
         copies = self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size
-        return self._flatten_results(references, copies)[: len(batches)]
+        results = self._flatten_results(references, copies)[: len(batches)]
+        if self.args.train.colocate_all or self.args.train.colocate_actor_ref:
+            ray.get(asked.async_run_method(method_name="empty_cache"))
+        return results
 
     def _ranks(self) -> int:
         """Between which the forward passes are shared: a number that those of every model divide."""
-        groups = {"actor": self.actor_model_group, "ref": self.initial_model_group, "reward": self.reward_model_group}
+        groups = {"actor": self.actor_model_group, "reward": self.reward_model_group}
+        groups["ref"] = self.initial_model_group or self.reference
         return math.lcm(*(data_parallel_ranks(self.args, name) for name, group in groups.items() if group is not None))
 
     def _flatten_results(self, refs: list, duplicate_factor: int) -> list:
@@ -235,8 +248,8 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             experience.info["group_reward_std"] = spread[torch.tensor(experience.index) // size]
         flags, prefixed = self.args.hybrid, self._info(experiences, "prefix_length") > 0
         advantages = group_advantages(rewards, prefixed, flags.estimator, flags.baseline, valid)
-        if flags.sampled == "likelihood":
-            weights = likelihood_weights(rewards, self._info(experiences, "row_entropy"))
+        if flags.sampled != "advantage":
+            weights = sampled_weights(flags.sampled, rewards, self._info(experiences, "row_entropy"))
             advantages = replace(advantages, continuation=torch.where(valid, weights, torch.zeros_like(weights)))
         return advantages
 

@@ -68,7 +68,7 @@ def has_signal(
     """
     advantages = group_advantages(rewards, prefixed, flags.estimator, flags.baseline, known)
     found = advantages.continuation.abs() > ROUNDING
-    if flags.sampled == "likelihood":
+    if flags.sampled != "advantage":
         found = (rewards > 0) & known
     found = found & sampled
     if keep > 0 and needs_advantage(flags.imitation):

@@ -59,6 +59,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         self.context = context.take(args)
         deadlines.install(self.context.board)
         *groups, engines = groups
+        reference, groups[-1] = groups[-1], groups[-1] if args.algo.kl.init_coef else None  # which is that of the KL
         for flags, name in ((args.eval, "steps"), (args.ckpt, "save_steps")):
             if getattr(flags, name) == -1:  # upstream's way to say never
                 setattr(flags, name, float("inf"))
@@ -92,8 +93,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         # Upstream calls the one as it would call either.
         self.trackers = self.wandb_logger = Trackers(self.wandb_logger, self.tensorboard_logger)
         self.tensorboard_logger = None
-        validated = validation_size(args, sum(bool(problem.demonstrations) for problem in train))
-        demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, held_out=validated)
+        demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, validation_size(args, train))
         self.experience_maker = PrefixExperienceMaker(
             *groups,
             self.kl_ctl,
@@ -101,9 +101,9 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             tokenizer,
             sampler=self.sampler,
             rescue=Rescue(args, demonstrations),
+            reference=reference,
         )
         supervised = sft_steps(args, self.total_steps), sft_interval(args, self.total_steps)
-        self.sampler.controller.know({one.id: one.pass_rate for one in train if one.pass_rate is not None})
         self.supervised = SupervisedStage(self, demonstrations, *supervised)
         self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
         self.check = WeightCheck(args.run.check_weights_every)
@@ -130,6 +130,8 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
     def fit(self, global_step: int = 0) -> None:
         self.engines.connect()
         self.clock.begin()
+        known = [problem for problem in self.prompts_dataloader.problems if problem.pass_rate is not None]
+        self.sampler.controller.know({problem.id: problem.pass_rate for problem in known})
         try:
             self.resume()
             problems = len(self.prompts_dataloader), len(self.eval_dataloader or ())

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_prefix.runtime import deadlines
+from openrlhf_prefix.settings.derived import has_reference
 
 
 def wire(controller: Any = None, board: Any = None, secrets: Mapping[str, str] | None = None) -> Any:
@@ -28,8 +29,20 @@ def wire(controller: Any = None, board: Any = None, secrets: Mapping[str, str] |
     train_ppo_ray.PolicyModelActor = PrefixPolicyActor
     train_ppo_ray.ReferenceModelActor, train_ppo_ray.RewardModelActor = PrefixReferenceActor, PrefixRewardActor
     vllm_engine.RolloutRayActor = PrefixRolloutActor
-    actor = controller or PrefixTrainer
-    # All that train() asks of it; one more argument is seen by no other process, and on no dashboard.
-    ppo_trainer.PPOTrainer = SimpleNamespace(remote=partial(actor.remote, secrets=secrets or {}))
+    start = partial((controller or PrefixTrainer).remote, secrets=secrets or {})
     deadlines.install(board)
-    return train_ppo_ray.train
+
+    def train(args: SimpleNamespace) -> None:
+        coef = args.algo.kl.init_coef
+
+        def remote(pretrain: str, strategy: Any, *groups: Any, **kwargs: Any) -> Any:
+            args.algo.kl.init_coef = coef
+            return start(pretrain, strategy, *groups, **kwargs)
+
+        # All that train() asks of it; one more argument is seen by no other process, and on no dashboard.
+        ppo_trainer.PPOTrainer = SimpleNamespace(remote=remote)
+        # Before it starts the controller, train() looks at this for one thing: whether to make a reference model.
+        args.algo.kl.init_coef = coef or float(has_reference(args))
+        train_ppo_ray.train(args)
+
+    return train

@@ -216,6 +216,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
             kl=kl,
             entropy=entropy,
             row_entropy=_of_rows(rows, "row_entropy"),
+            reference=rows.base_action_log_probs,
         )
 
 

@@ -38,6 +38,7 @@ def hybrid_loss(args: SimpleNamespace, supervised: bool = False) -> HybridLoss:
         imitation=args.hybrid.imitation,
         imitation_mean=args.hybrid.imitation_mean,
         convex=args.hybrid.convex,
+        f_beta=args.hybrid.f_beta,
         sampled=args.hybrid.sampled,
         entropy_coef=args.actor.entropy_coef,
         kl_on_prefix=args.prefix.in_kl,

@@ -4,6 +4,11 @@ from openrlhf_prefix.settings.checks.facts import Rule
 
 TABLE: list[Rule] = [
     (
+        lambda a: a.referred and a.reference_elsewhere,
+        "train.colocate_all and train.colocate_actor_ref put the reference model on the GPUs of the actor: leave "
+        "ref.num_nodes and ref.num_gpus_per_node out",
+    ),
+    (
         lambda a: a.ds.ring_attn_size < 1 or a.gpus % a.ds.ring_attn_size,
         "ds.ring_attn_size {a.ds.ring_attn_size} spreads every row over that many GPUs, and the actor has {a.gpus} "
         "(actor.num_nodes x num_gpus_per_node), no multiple: leave it at 1, or give the actor more GPUs",

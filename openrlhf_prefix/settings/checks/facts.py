@@ -5,11 +5,23 @@ from collections.abc import Callable
 from typing import Any
 
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
-from openrlhf_prefix.algorithm.imitation import IMITATION, needs_advantage, needs_entropy
+from openrlhf_prefix.algorithm.imitation import (
+    IMITATION,
+    needs_advantage,
+    needs_entropy,
+    needs_reference,
+    trains_unseen,
+)
 from openrlhf_prefix.algorithm.lengths import Schedule
 from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.data.cuts import trains_whole
-from openrlhf_prefix.settings.derived import buffer_size, data_parallel_ranks, make_sampler, prefixed_rows
+from openrlhf_prefix.settings.derived import (
+    buffer_size,
+    data_parallel_ranks,
+    has_reference,
+    make_sampler,
+    prefixed_rows,
+)
 
 
 class Facts:
@@ -80,6 +92,22 @@ class Facts:
         return needs_entropy(self.hybrid.imitation)
 
     @property
+    def weighs_by_reference(self) -> bool:
+        """Demonstration tokens are weighted by their probability before the run."""
+        return needs_reference(self.hybrid.imitation)
+
+    @property
+    def reference_elsewhere(self) -> bool:
+        """It would share the actor's GPUs, and is given others."""
+        names, shared = ("num_nodes", "num_gpus_per_node"), self.train.colocate_all or self.train.colocate_actor_ref
+        return shared and any(getattr(self.ref, name) != getattr(self.actor, name) for name in names)
+
+    @property
+    def referred(self) -> bool:
+        """The policy before the run is kept."""
+        return has_reference(self._args)
+
+    @property
     def buffer(self) -> int:
         """Rescued problems that make supervised steps."""
         return buffer_size(self._args)
@@ -92,7 +120,7 @@ class Facts:
     @property
     def sft_imitations(self) -> str:
         """Those that a supervised step can train with."""
-        return ", ".join(name for name in IMITATION if not (needs_advantage(name) or needs_entropy(name)))
+        return ", ".join(name for name in IMITATION if trains_unseen(name))
 
     @property
     def controller(self) -> type[Schedule]:

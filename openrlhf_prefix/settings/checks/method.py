@@ -2,7 +2,7 @@
 
 from openrlhf_prefix.algorithm.advantages import BATCH_NORMALIZED
 from openrlhf_prefix.algorithm.controllers import Gap
-from openrlhf_prefix.algorithm.imitation import POLICY, needs_advantage, needs_entropy
+from openrlhf_prefix.algorithm.imitation import POLICY, trains_unseen
 from openrlhf_prefix.algorithm.presets import HALF, TENTH
 from openrlhf_prefix.settings.checks.facts import Facts, Rule
 
@@ -31,8 +31,8 @@ GROUPS: list[Rule] = [
         "hybrid.estimator {a.hybrid.estimator} needs hybrid.baseline plain",
     ),
     (
-        lambda a: a.hybrid.sampled == "likelihood" and a.hybrid.estimator == BATCH_NORMALIZED,
-        f"hybrid.sampled likelihood leaves no advantages to normalise: choose another hybrid.estimator than "
+        lambda a: a.hybrid.sampled != "advantage" and a.hybrid.estimator == BATCH_NORMALIZED,
+        f"hybrid.sampled {{a.hybrid.sampled}} leaves no advantages to normalise: choose another hybrid.estimator than "
         f"{BATCH_NORMALIZED}",
     ),
 ]
@@ -105,9 +105,10 @@ SUPERVISED: list[Rule] = [
         "hybrid.sft_lr, sft_imitation and sft_validate need a supervised stage: set hybrid.sft_steps",
     ),
     (
-        lambda a: needs_advantage(a.hybrid.sft_imitation) or needs_entropy(a.hybrid.sft_imitation),
-        "hybrid.sft_imitation {a.hybrid.sft_imitation} weighs a demonstration by its advantage or by the policy's "
-        "entropy on it before the update, and a supervised step has neither: choose one of {a.sft_imitations}",
+        lambda a: not trains_unseen(a.hybrid.sft_imitation),
+        "hybrid.sft_imitation {a.hybrid.sft_imitation} weighs a demonstration by its advantage, by the policy's "
+        "entropy on it before the update or by a reference model, and a supervised step has none of them: choose one "
+        "of {a.sft_imitations}",
     ),
     (
         lambda a: a.hybrid.rescue != "none" and not a.imitates,
@@ -119,10 +120,10 @@ SUPERVISED: list[Rule] = [
         "hybrid.rescue {a.hybrid.rescue} is for groups of plain rows: set prefix.prefixed_per_group to 0",
     ),
     (
-        lambda a: a.hybrid.rescue != "none" and a.weighs_by_entropy,
+        lambda a: a.hybrid.rescue != "none" and (a.weighs_by_entropy or a.weighs_by_reference),
         "hybrid.imitation {a.hybrid.imitation} weighs a demonstration by the policy's entropy on it before the "
-        "update, which one that hybrid.rescue {a.hybrid.rescue} puts in does not have: leave hybrid.rescue out, or "
-        "train with nll or dft",
+        "update or by a reference model, and one that hybrid.rescue {a.hybrid.rescue} puts in has neither: leave "
+        "hybrid.rescue out, or train with nll or dft",
     ),
     (
         lambda a: a.hybrid.buffer is not None and a.hybrid.rescue != "buffer",
@@ -165,6 +166,10 @@ OTHER: list[Rule] = [
     (
         lambda a: a.algo.dynamic_filtering_enable and a.prefix.trust,
         FILTERED.replace("{what}", "prefix.trust"),
+    ),
+    (
+        lambda a: a.hybrid.f_beta < 0,
+        "hybrid.f_beta is {a.hybrid.f_beta}: give 0 or more (0 is plain likelihood)",
     ),
     _weight("imitation_coef"),
     _weight("imitation_end"),

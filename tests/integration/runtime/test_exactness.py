@@ -68,6 +68,7 @@ def test_the_loss_of_every_preset(alone):
         )
         for name, row in PRESETS.items()
     }
+    of_preset |= {name: replace(of_preset["sft_f"], imitation=name) for name in IMITATION if name.startswith("f_")}
     assert {terms.imitation for terms in of_preset.values()} == {POLICY, *IMITATION}
     found = measure_cases([(layout, terms) for terms in set(of_preset.values()) for layout in layouts])
     worst = {name: max(found[layout, terms] for layout in layouts) for name, terms in of_preset.items()}

@@ -16,10 +16,12 @@ from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
 
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings  # noqa: E402
+from openrlhf_prefix.algorithm.hybrid import LossRows, StepCounts  # noqa: E402
 from openrlhf_prefix.algorithm.schedules import PrefixSchedule  # noqa: E402
 from openrlhf_prefix.algorithm.trust import Trust  # noqa: E402
 from openrlhf_prefix.errors import RunStopped  # noqa: E402
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker, Rollouts  # noqa: E402
+from openrlhf_prefix.runtime.controller.reference import refer  # noqa: E402
 from openrlhf_prefix.runtime.controller.rollout_metrics import reward_by_ratio  # noqa: E402
 from openrlhf_prefix.runtime.rows.loss import hybrid_loss, trained_tokens  # noqa: E402
 from openrlhf_prefix.settings.resolve import flags_of  # noqa: E402
@@ -262,6 +264,50 @@ def test_srft_weights_sampled_rows_by_their_entropy() -> None:
     assert batch[0].advantages[0].tolist() == pytest.approx([0.1 * math.exp(entropy[0].mean())] * LENGTH)
     assert batch[1].advantages[0].tolist() == [-1.0] * LENGTH
     assert batch[3].advantages[0, :7].tolist() == pytest.approx([0.5 / (1 / 3) ** 0.5] * 7, rel=1e-4)
+
+
+def test_own_right_samples_are_reinforce_with_a_reward_of_0_or_1() -> None:
+    """One sample a problem, drawn anew for each step, of a softmax policy at every token: the gradient of the
+    likelihood of right samples over rows x budget is that of -R sum(log p) by autograd, without a ratio."""
+    made, (singles, _) = maker(), rows()
+    flags = made.args.hybrid
+    flags.baseline, flags.sampled, made.args.rollout.n_samples_per_prompt = "all", "right", 1
+    unseen = [torch.full((1, LENGTH), math.nan)] * 8  # nobody asks for entropies
+    for single in singles:
+        single.info["prefix_length"], single.info["prefix_ratio"] = torch.tensor([0]), torch.tensor([0.0])
+    batch = made.with_advantages(singles, unseen).experiences
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randint(5, (8, LENGTH, 1), generator=generator)
+    logits = torch.randn(8, LENGTH, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    log_probs = logits.log_softmax(-1).gather(-1, tokens).squeeze(-1)
+    by_hand = -(torch.tensor(REWARDS).unsqueeze(1) * log_probs).sum() / (8 * LENGTH)
+    (wanted,) = torch.autograd.grad(by_hand, logits, retain_graph=True)
+    settings = {"hybrid.preset": "self_sft", "rollout.n_samples_per_prompt": 1, "rollout.batch_size": 8}
+    settings |= {"rollout.max_new_tokens": LENGTH, "actor.num_gpus_per_node": 1, "vllm.num_engines": 1}
+    loss = hybrid_loss(flags_of({**settings, "train.batch_size": 8, "reward.remote_url": "math-verify"}))
+    advantages = torch.cat([one.advantages for one in batch])
+    action = torch.ones(8, LENGTH, dtype=torch.bool)
+    old = log_probs.detach() - 2.0  # ratios of e^2 would show
+    given = LossRows(log_probs, old, advantages.double(), action, action & False)
+    loss(given, StepCounts(8.0, 8.0 * LENGTH, 8.0 * LENGTH))[0].backward()
+    torch.testing.assert_close(logits.grad, wanted)
+
+
+def test_the_reference_is_asked_about_batches_with_a_demonstration_token() -> None:
+    """Rows 3 and 7 start from one: theirs are the reference's log-probs, the others hold zeros."""
+    singles, _ = rows()
+    asked = []
+
+    def log_probs(batches: list[Experience], group: str) -> list[torch.Tensor]:
+        asked.append((group, [batch.index for batch in batches]))
+        return [torch.full(batch.action_mask.shape, -1.0 - batch.index[0]) for batch in batches]
+
+    refer(singles, SimpleNamespace(log_probs=log_probs, reference="the frozen model"))
+    assert asked == [("the frozen model", [[3], [7]])]
+    found = torch.cat([single.base_action_log_probs for single in singles])
+    assert found[:, 0].tolist() == [0, 0, 0, -4, 0, 0, 0, -8] and found.shape == (8, LENGTH)
+    refer(singles[:3], SimpleNamespace(log_probs=log_probs))  # no group is needed where nothing is asked
+    assert len(asked) == 1
 
 
 def normalised(

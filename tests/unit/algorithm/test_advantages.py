@@ -10,8 +10,8 @@ from openrlhf_prefix.algorithm.advantages import (
     ESTIMATORS,
     GroupAdvantages,
     group_advantages,
-    likelihood_weights,
     normalized,
+    sampled_weights,
 )
 
 SYMMETRIC = [(estimator, "all") for estimator in ("dr_grpo", "grpo", "rloo")]
@@ -259,8 +259,9 @@ def test_leaving_a_row_out_is_a_smaller_group(estimator: str) -> None:
 
 def test_srft_pushes_right_rows_by_their_entropy_and_wrong_ones_away() -> None:
     """0.1 e^H with H = 0 and log 3; -1 where the reward is 0."""
-    weights = likelihood_weights(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[0.0, math.log(3), math.log(3)]]))
-    assert weights[0].tolist() == near([0.1, 0.3, -1.0])
+    rewards, entropy = torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[0.0, math.log(3), math.log(3)]])
+    assert sampled_weights("likelihood", rewards, entropy)[0].tolist() == near([0.1, 0.3, -1.0])
+    assert sampled_weights("right", rewards, entropy)[0].tolist() == [1.0, 1.0, 0.0]
 
 
 def test_reinforce_baseline_starts_from_the_centred_rewards() -> None:

@@ -103,7 +103,7 @@ def test_micro_batches_add_up_to_the_whole_step(divisor: str, sizes: list[int]) 
     draws = [torch.randn(6, 9, generator=generator) for _ in range(6)]
     log_probs, old, rollout = (0.3 * draw for draw in draws[:3])
     of_rows = torch.rand(6, 1, generator=generator)
-    whole = LossRows(log_probs, old, draws[3], action, prefix, rollout, draws[4], draws[5].abs(), of_rows)
+    whole = LossRows(log_probs, old, draws[3], action, prefix, rollout, draws[4], draws[5].abs(), of_rows, draws[1])
     counts = StepCounts(6.0, float(action.sum()), float((action & ~prefix).sum()))
     loss = HybridLoss("ppo", divisor, 9, entropy_coef=0.1, correction=Correction("seq", "mask", "ratio", 0.7, 1.4))
     parts = zip(*(getattr(whole, name).split(sizes) for name in vars(whole)), strict=True)
@@ -120,7 +120,8 @@ def test_the_tokens_that_train_are_those_with_a_gradient(imitation, changed) -> 
     prefix = torch.arange(9) < torch.tensor([0, 0, 3, 7, 0, 9]).unsqueeze(1)
     draws = torch.randn(3, 6, 9, generator=generator)
     advantages, leaf = draws[0] * (draws[1] > 0.3), (-draws[2].abs()).requires_grad_()
-    batch = LossRows(leaf, leaf.detach(), advantages, action, prefix, row_entropy=torch.zeros(6, 1))
+    beside = {"row_entropy": torch.zeros(6, 1), "reference": leaf.detach() - 0.5}
+    batch = LossRows(leaf, leaf.detach(), advantages, action, prefix, **beside)
     loss = HybridLoss(divisor="token-mean", imitation=imitation, **changed)
     loss(batch, StepCounts(6.0, 31.0, 13.0))[0].backward()
     assert torch.equal(loss.learns_from(action, prefix, advantages), leaf.grad != 0)

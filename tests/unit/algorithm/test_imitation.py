@@ -8,7 +8,16 @@ import torch
 
 from openrlhf_prefix.algorithm import imitation
 from openrlhf_prefix.algorithm.hybrid import HybridLoss, LossRows, StepCounts
-from openrlhf_prefix.algorithm.imitation import GAMMA, IMITATION, POLICY, Imitation, Tokens, needs_advantage, watched
+from openrlhf_prefix.algorithm.imitation import (
+    GAMMA,
+    IMITATION,
+    POLICY,
+    Imitation,
+    Tokens,
+    needs_advantage,
+    needs_reference,
+    watched,
+)
 
 P = torch.tensor([[0.9, 0.5, 0.1, 0.04, 0.001]], dtype=torch.float64)
 A = torch.tensor([[1.0, -0.5, 2.0, 0.75, 1.0]], dtype=torch.float64)
@@ -51,6 +60,74 @@ def test_a_validation_of_dft_rises_with_the_policy_and_its_loss_does_not_know() 
     losses = [IMITATION["dft"](Tokens(one, torch.ones(1, 1), H)).item() for one in (good, bad)]
     assert losses == pytest.approx([0.5 * math.log(2), 0.01 * math.log(100)]) and losses[1] < losses[0]
     assert watched("srft", bad).item() == pytest.approx(math.log(100))  # that has none: -log p
+
+
+# The functions whose slopes the rows f_... take, from the literature of inverse reinforcement learning.
+PHI = {
+    "f_tv": lambda r: r,
+    "f_pearson": lambda r: r - r**2 / 4,
+    "f_hellinger": lambda r: r / (1 + r),
+    "f_js": lambda r: (2 - (-r).exp()).log(),
+    "f_kl": lambda r: -(-r).exp(),
+}
+NOW = torch.tensor([[-0.2, -1.0, -3.0, -2.5, -1.5]], dtype=torch.float64)
+
+
+def coefficients(name: str, r: torch.Tensor, beta: float = 0.5) -> torch.Tensor:
+    """c of demonstration tokens whose log p / p_ref is r / beta."""
+    log_probs = NOW[:, : r.shape[-1]].clone().requires_grad_()
+    reference = log_probs.detach() - r / beta
+    IMITATION[name](Tokens(log_probs, A, H, reference, beta)).sum().backward()
+    return -log_probs.grad
+
+
+@pytest.mark.parametrize("name", PHI)
+def test_a_divergence_weighs_by_the_slope_of_its_function(name: str) -> None:
+    """phi'(r) by central differences, where nothing is clamped: c = 1 at r = 0, whatever the function."""
+    r = torch.tensor([[-0.5, -0.1, 0.0, 0.3, 1.9]], dtype=torch.float64)
+    slope = (PHI[name](r + 1e-6) - PHI[name](r - 1e-6)) / 2e-6
+    torch.testing.assert_close(coefficients(name, r), slope, rtol=1e-6, atol=1e-8)
+    assert coefficients(name, r)[0, 2] == 1.0
+    torch.testing.assert_close(coefficients(name, r, beta=0.1), slope, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "bound", "least"),
+    [("f_pearson", 2.0, 0.0), ("f_hellinger", -0.9, 100.0), ("f_js", -0.6, 1 / (2 * math.exp(-0.6) - 1))]
+    + [("f_kl", -math.log(10), 10.0)],
+)
+def test_a_weight_stays_at_its_bound(name: str, bound: float, least: float) -> None:
+    """Pearson's is 0 from r = 2 on; the others stop to grow where a token has fallen far."""
+    further = bound + math.copysign(3.0, bound)
+    found = coefficients(name, torch.tensor([[bound, further]], dtype=torch.float64))[0].tolist()
+    assert found == pytest.approx([least, least])
+
+
+@pytest.mark.parametrize("name", PHI)
+def test_a_policy_that_has_not_moved_has_the_gradient_of_sft(name: str) -> None:
+    torch.testing.assert_close(coefficients(name, torch.zeros_like(NOW)), torch.ones_like(NOW), rtol=0, atol=0)
+
+
+def test_total_variation_is_sft_bit_for_bit() -> None:
+    """Loss and gradient, in fp32, however far the policy is from the reference."""
+    found = []
+    for name in ("nll", "f_tv"):
+        log_probs = torch.log_softmax(torch.randn(3, 50, generator=torch.Generator().manual_seed(1)), -1)
+        log_probs.requires_grad_()
+        loss = IMITATION[name](Tokens(log_probs, A, H, log_probs.detach() - 4)).sum()
+        loss.backward()
+        found.append((loss.item(), log_probs.grad))
+    assert found[0][0] == found[1][0] and torch.equal(found[0][1], found[1][1])
+    assert not needs_reference("f_tv") and needs_reference("f_kl")
+
+
+def test_a_divergence_without_a_reference_is_an_error_and_padding_is_no_token_of_it() -> None:
+    loss = HybridLoss(imitation="f_kl", imitation_mean="tokens")
+    with pytest.raises(ValueError, match="reference's log-probs"):
+        loss(rows(), COUNTS)
+    reference = torch.where(PREFIX, LOGP - 2 * math.log(2), torch.tensor(-math.inf))  # r = log 2, c = 1 / 2
+    value, _ = loss(rows(reference=reference, advantages=torch.zeros(2, 3)), COUNTS)
+    assert value.item() == pytest.approx(math.log(2))
 
 
 def test_luffy_is_strongest_at_gamma_and_weak_at_certainty() -> None:
@@ -144,14 +221,15 @@ def test_luffy_with_g_towards_infinity_is_the_policy_gradient_scaled_down(monkey
 @pytest.mark.parametrize("mean", ["policy", "tokens"])
 def test_micro_batches_add_up_also_without_a_demonstration_token(name: str, mean: str) -> None:
     loss = HybridLoss(divisor="seq-mean", budget=4, imitation=name, imitation_mean=mean)
-    whole = loss(rows(), COUNTS)[0]
-    parts = [loss(LossRows(**{f: getattr(rows(), f)[i : i + 1] for f in FIELDS}), COUNTS)[0] for i in range(2)]
+    given = rows(reference=LOGP - 0.3)
+    whole = loss(given, COUNTS)[0]
+    parts = [loss(LossRows(**{f: getattr(given, f)[i : i + 1] for f in FIELDS}), COUNTS)[0] for i in range(2)]
     assert sum(parts).item() == pytest.approx(whole.item(), abs=1e-6) and parts[1].isfinite()
-    nothing = loss(rows(action_mask=ACTION & False), StepCounts(0.0, 0.0, 0.0))[0]
+    nothing = loss(replace(given, action_mask=ACTION & False), StepCounts(0.0, 0.0, 0.0))[0]
     assert nothing.item() == 0.0
 
 
-FIELDS = ("log_probs", "old_log_probs", "advantages", "action_mask", "prefix_mask", "row_entropy")
+FIELDS = ("log_probs", "old_log_probs", "advantages", "action_mask", "prefix_mask", "row_entropy", "reference")
 
 
 def test_a_method_from_outside_is_a_row_and_a_function(monkeypatch) -> None:
@@ -166,7 +244,7 @@ def test_a_method_from_outside_is_a_row_and_a_function(monkeypatch) -> None:
 def test_a_row_needs_an_advantage_where_its_gradient_vanishes_without_one(name: str) -> None:
     """By autograd at A = 0: luffy's A g p / (p + g)^2 is 0, srft's 0.5 e^-H is left, the others never had an A."""
     log_probs = P.log().requires_grad_()
-    IMITATION[name](Tokens(log_probs, torch.zeros_like(A), H)).sum().backward()
+    IMITATION[name](Tokens(log_probs, torch.zeros_like(A), H, torch.log(P))).sum().backward()
     trains = (log_probs.grad != 0).all()
     assert trains or not log_probs.grad.any()
     assert needs_advantage(name) is not bool(trains)

@@ -21,6 +21,7 @@ UPSTREAM = {
     "actor.optim": "adam",
     "actor.policy_loss_type": "ppo",
     "algo.advantage.estimator": "gae",
+    "algo.kl.init_coef": 0.0,
     "algo.advantage.is_correction_gating": "ratio",
     "algo.advantage.is_correction_level": "off",
     "algo.advantage.is_correction_mode": "mask",
@@ -37,6 +38,8 @@ UPSTREAM = {
     "ds.grad_accum_dtype": "",
     "eval.n_samples_per_prompt": 4,
     "eval.steps": -1,
+    "ref.num_nodes": 1,
+    "ref.num_gpus_per_node": 8,
     "reward.model_name_or_path": "",
     "reward.remote_url": "",
     "rollout.batch_size": 8,
@@ -53,7 +56,7 @@ UPSTREAM = {
     "logger.wandb.key": "",
 }
 SWITCHES = ("train.async_enable", "train.dynamic_batch_enable", "train.colocate_all")
-SWITCHES += ("ds.enable_sleep",)
+SWITCHES += ("ds.enable_sleep", "train.colocate_actor_ref")
 SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss", "ds.load_in_4bit", "ds.use_liger_kernel")
 
 
@@ -135,13 +138,16 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         ({"hybrid__sft_lr": 1e-5}, "need a supervised stage"),
         ({"hybrid__sft_imitation": "dft"}, "need a supervised stage"),
         ({"hybrid__preset": "sft_then_rft", "hybrid__sft_validate": -2}, "-1 (a tenth of the stage)"),
-        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_imitation": "luffy"}, "choose one of nll, dft, phi, trust"),
-        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_imitation": "srft"}, "a supervised step has neither"),
+        (
+            {"hybrid__preset": "sft_then_rft", "hybrid__sft_imitation": "luffy"},
+            "choose one of nll, dft, phi, trust, f_tv",
+        ),
+        ({"hybrid__preset": "sft_then_rft", "hybrid__sft_imitation": "srft"}, "a supervised step has none of them"),
         ({"hybrid__preset": "sft_then_rft", "hybrid__sft_lr": 0.0}, "hybrid.sft_lr above 0"),
         ({"hybrid__preset": "sft_then_rft", "prefix__long_demonstrations": "truncate"}, "use drop"),
         (
             {"hybrid__preset": "hpt", "hybrid__imitation": "policy"},
-            "train them with one of nll, dft, phi, trust, srft",
+            "train them with one of nll, dft, phi, trust, srft, f_tv",
         ),
         ({"hybrid__preset": "hpt", "prefix__prefixed_per_group": 1}, "set prefix.prefixed_per_group to 0"),
         ({"hybrid__preset": "hpt", "hybrid__gate": 4}, "right samples of 4, from 0 to one less"),
@@ -160,6 +166,17 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         ),
         ({"hybrid__preset": "relift", "prefix__in_kl": True}, "leave it out with"),
         ({"hybrid__preset": "hpt", "hybrid__imitation": "srft"}, "weighs a demonstration by the policy's entropy"),
+        ({"hybrid__preset": "hpt", "hybrid__imitation": "f_js"}, "or by a reference model, and one that"),
+        (
+            {"hybrid__preset": "sft_then_rft", "hybrid__sft_imitation": "f_kl"},
+            "choose one of nll, dft, phi, trust, f_tv",
+        ),
+        (
+            {"hybrid__preset": "sft_f", "train__colocate_all": True, "ref__num_gpus_per_node": 2}
+            | {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 32},
+            "leave ref.num_nodes and ref.num_gpus_per_node out",
+        ),
+        ({"hybrid__f_beta": -0.5}, "hybrid.f_beta is -0.5"),
         ({"hybrid__preset": "relift", "hybrid__buffer": 7}, "hybrid.buffer 7 is no multiple of train.batch_size 16"),
         ({"hybrid__preset": "hpt", "hybrid__buffer": 16}, "hybrid.buffer is the size of hybrid.rescue buffer"),
         ({"rollout__vllm_generate_batch_size": 2}, "a step would train on a part of a batch"),
@@ -268,10 +285,12 @@ def test_the_validation_loss_is_measured_ten_times_in_the_longest_stage(steps: i
 
 
 def test_a_tenth_of_the_demonstrations_is_held_out_and_a_step_of_them_at_the_most() -> None:
-    """Steps of 8 problems x 4 rows."""
-    args = resolved(hybrid__preset="sft_then_rft")
-    assert [derived.validation_size(args, count) for count in (2, 19, 20, 200, 5000)] == [1, 1, 2, 20, 32]
-    assert derived.validation_size(resolved(hybrid__sft_steps=3), 200) == 0
+    """Steps of 8 problems x 4 rows; problems without one do not count."""
+    args, bare = resolved(hybrid__preset="sft_then_rft"), SimpleNamespace(demonstrations=())
+    counts = (2, 19, 20, 200, 5000)
+    sets = [[SimpleNamespace(demonstrations=("y",))] * count + [bare] * 100 for count in counts]
+    assert [derived.validation_size(args, problems) for problems in sets] == [1, 1, 2, 20, 32]
+    assert derived.validation_size(resolved(hybrid__sft_steps=3), sets[3]) == 0
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,19 @@ class Terms:
 
 
 # What the methods multiply grad log p of a demonstration token with, from their definitions: p its probability, A its
-# advantage, H the mean entropy of its row.
+# advantage, H the mean entropy of its row, r half of log p less the reference's log p.
 WEIGHTS = {
-    "nll": lambda p, A, H: 1.0,
-    "dft": lambda p, A, H: p,
-    "phi": lambda p, A, H: p * (1 - p),
-    "trust": lambda p, A, H: min(1.0, p / 0.1),
-    "luffy": lambda p, A, H: A * 0.1 * p / (p + 0.1) ** 2,
-    "srft": lambda p, A, H: 0.5 * math.exp(-H) + A * 0.1 * p / (p + 0.1) ** 2,
+    "nll": lambda p, A, H, r: 1.0,
+    "dft": lambda p, A, H, r: p,
+    "phi": lambda p, A, H, r: p * (1 - p),
+    "trust": lambda p, A, H, r: min(1.0, p / 0.1),
+    "luffy": lambda p, A, H, r: A * 0.1 * p / (p + 0.1) ** 2,
+    "srft": lambda p, A, H, r: 0.5 * math.exp(-H) + A * 0.1 * p / (p + 0.1) ** 2,
+    "f_tv": lambda p, A, H, r: 1.0,
+    "f_pearson": lambda p, A, H, r: max(1 - r / 2, 0.0),
+    "f_hellinger": lambda p, A, H, r: 1 / (1 + max(r, -0.9)) ** 2,
+    "f_js": lambda p, A, H, r: math.exp(-max(r, -0.6)) / (2 - math.exp(-max(r, -0.6))),
+    "f_kl": lambda p, A, H, r: min(math.exp(-r), 10.0),
 }
 
 
@@ -166,7 +171,9 @@ def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tens
     for t in range(len(log_probs)):
         sampled, advantage = t >= row.prefix, row.advantages[t]
         if not sampled and terms.imitation != "policy":
-            weight = WEIGHTS[terms.imitation](float(log_probs[t].detach().exp()), float(advantage), row.entropy)
+            now = float(log_probs[t].detach())
+            of_reference = 0.5 * (now - float(row.base[t]))
+            weight = WEIGHTS[terms.imitation](math.exp(now), float(advantage), row.entropy, of_reference)
             imitated.append(-weight * log_probs[t])
             continue
         policy.append(_surrogate((log_probs[t] - row.old[t]).exp(), advantage, terms.clip))
