@@ -53,8 +53,8 @@ def sft_interval(args: argparse.Namespace, total_steps: int) -> int:
 
 
 def validation_size(args: argparse.Namespace, problems: Iterable[Any]) -> int:
-    """How many problems with demonstrations are held out of the supervised steps: a tenth of them, one at the least and
-    a step's rows at the most, where the loss is measured on them; `args` is nested."""
+    """How many problems with demonstrations are held out of the supervised steps, where their loss is measured: a
+    tenth, one at the least and a step's rows at the most; `args` is nested."""
     rows = args.rollout.batch_size * args.rollout.n_samples_per_prompt
     demonstrated = sum(bool(problem.demonstrations) for problem in problems)
     return min(rows, max(demonstrated // 10, 1)) if args.hybrid.sft_validate else 0

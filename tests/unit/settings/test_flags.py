@@ -172,7 +172,7 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
             "choose one of nll, dft, phi, trust, f_tv",
         ),
         (
-            {"hybrid__preset": "sft_f", "train__colocate_all": True, "ref__num_gpus_per_node": 2}
+            {"hybrid__preset": "sft_f", "train__colocate_actor_ref": True, "ref__num_gpus_per_node": 3}
             | {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 32},
             "leave ref.num_nodes and ref.num_gpus_per_node out",
         ),
