@@ -82,6 +82,20 @@ FAULTS = [
         FEW_LAYOUTS,
     ),
     Fault(
+        "demonstrations held out and trained",
+        "runtime/controller/demonstrations.py",
+        "order[:held_out], order[held_out:]",
+        "order[:held_out], order",
+        "tests/integration/runtime/test_demonstration_rows.py::test_held_out_demonstrations_are_never_trained",
+    ),
+    Fault(
+        "prefixes withdrawn for a step alone",
+        "algorithm/controllers.py",
+        "        if self.withdrawn:\n            return 0.0\n",
+        "",
+        "tests/unit/algorithm/test_controllers.py::test_gap_withdraws_for_good_and_not_after_one_lucky_step",
+    ),
+    Fault(
         "EMA untouched",
         "runtime/learner/average.py",
         "average.lerp_(piece.detach().cpu(), 1 - self.beta)",
