@@ -113,6 +113,14 @@ def sampled_weights(kind: str, rewards: torch.Tensor, entropy: torch.Tensor) -> 
     return torch.where(rewards > 0, RIGHT * entropy.exp(), -torch.ones_like(entropy))
 
 
+def group_spread(rewards: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """(G,) standard deviation of the valid rewards of each group; 0 where there are fewer than two."""
+    count = valid.sum(-1)
+    mean = (rewards * valid).sum(-1) / count.clamp(min=1)
+    squares = ((rewards - mean.unsqueeze(-1)).square() * valid).sum(-1)
+    return (squares / (count - 1).clamp(min=1)).sqrt()
+
+
 def _check(rewards: torch.Tensor, prefixed: torch.Tensor, estimator: str, baseline: str) -> None:
     if rewards.shape != prefixed.shape or rewards.dim() != 2:
         raise ValueError(f"rewards {tuple(rewards.shape)} and prefixed {tuple(prefixed.shape)} must both be (G, N)")

@@ -23,13 +23,14 @@ from openrlhf_prefix.algorithm.advantages import (
     BATCH_NORMALIZED,
     GroupAdvantages,
     group_advantages,
-    normalized,
+    group_spread,
     sampled_weights,
 )
 from openrlhf_prefix.algorithm.imitation import needs_reference
 from openrlhf_prefix.algorithm.sampler import PrefixSampler, request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.runtime.controller.normalizing import normalize
 from openrlhf_prefix.runtime.controller.reference import refer
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.rollout_metrics import rollout_metrics, sampled_kl
@@ -175,7 +176,8 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             experience.info["return"] = advantages.continuation.flatten()[rows]
             experience.info["prefix_advantage"] = advantages.prefix.flatten()[rows]
         if self.args.hybrid.estimator == BATCH_NORMALIZED:
-            self._normalize(experiences, prefix_masks, selected)
+            known = [self._known(experience) for experience in experiences]
+            normalize(experiences, known, prefix_masks, selected, not self.args.algo.advantage.no_std_norm)
         known = torch.cat([self._known(experience).squeeze(-1) for experience in experiences])
         metrics = rollout_metrics(experiences, entropies, raw, known, prefix_masks, selected)
         if self.initial_model_group is not None and not self.args.algo.kl.use_loss:
@@ -243,7 +245,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         """(G, N) advantages."""
         rewards = self._in_place(experiences, [experience.rewards for experience in experiences])
         valid = self._in_place(experiences, [self._known(experience) for experience in experiences])
-        spread, size = _spread(rewards, valid), self.args.rollout.n_samples_per_prompt
+        spread, size = group_spread(rewards, valid), self.args.rollout.n_samples_per_prompt
         for experience in experiences:
             experience.info["group_reward_std"] = spread[torch.tensor(experience.index) // size]
         flags, prefixed = self.args.hybrid, self._info(experiences, "prefix_length") > 0
@@ -264,28 +266,6 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         )
         return self.get_cumulative_returns(reward, experience.action_mask, 1.0)
 
-    def _normalize(
-        self, experiences: list[Experience], prefix_masks: list[torch.Tensor], selected: list[torch.Tensor]
-    ) -> None:
-        """Advantages against those of the whole batch, whatever its split into experiences."""
-        flat = normalized(
-            torch.cat([experience.advantages.flatten() for experience in experiences]),
-            torch.cat(
-                [
-                    (experience.action_mask.bool() & self._known(experience) & ~prefix_mask).flatten()
-                    for experience, prefix_mask in zip(experiences, prefix_masks, strict=True)
-                ]
-            ),
-            torch.cat([kept.flatten() for kept in selected]),
-            scale=not self.args.algo.advantage.no_std_norm,
-        )
-        parts = flat.split([experience.advantages.numel() for experience in experiences])
-        for experience, part, prefix_mask, kept in zip(experiences, parts, prefix_masks, selected, strict=True):
-            experience.advantages = part.view_as(experience.advantages)
-            sampled = experience.action_mask.bool() & ~prefix_mask
-            for name, mask in (("return", sampled), ("prefix_advantage", kept)):
-                experience.info[name] = (experience.advantages * mask).sum(-1) / mask.sum(-1).clamp(min=1)
-
     def _select(self, entropies: Sequence[torch.Tensor], prefix_masks: list[torch.Tensor]) -> list[torch.Tensor]:
         """Kept prefix tokens, ranked over the whole batch whatever its split into experiences."""
         width = max(mask.shape[1] for mask in prefix_masks)
@@ -297,11 +277,3 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         kept = select_prefix_tokens(padded(entropies), padded(prefix_masks), flags.keep, flags.scope)
         parts = kept.split([len(mask) for mask in prefix_masks])
         return [part[:, : mask.shape[1]] for part, mask in zip(parts, prefix_masks, strict=True)]
-
-
-def _spread(rewards: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """(G,) standard deviation of the valid rewards of each group; 0 where there are fewer than two."""
-    count = valid.sum(-1)
-    mean = (rewards * valid).sum(-1) / count.clamp(min=1)
-    squares = ((rewards - mean.unsqueeze(-1)).square() * valid).sum(-1)
-    return (squares / (count - 1).clamp(min=1)).sqrt()
