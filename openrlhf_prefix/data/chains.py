@@ -12,7 +12,7 @@ import operator
 from random import Random
 from typing import NamedTuple
 
-from openrlhf_prefix.data.tasks import Family, Slip
+from openrlhf_prefix.data.tasks import Family, Mistake
 
 INSTRUCTION = "Left to right, modulo 10: "
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -28,11 +28,11 @@ class Problem(NamedTuple):
     def prompt(self) -> str:
         return f"{INSTRUCTION}{self.first}" + "".join(f"{symbol}{digit}" for symbol, digit in self.operations)
 
-    def steps(self, slip: Slip | None = None) -> list[tuple[int, str, int, int]]:
+    def steps(self, mistake: Mistake | None = None) -> list[tuple[int, str, int, int]]:
         """(value so far, operator, digit, new value), one a step."""
         steps, value = [], self.first
         for number, (symbol, digit) in enumerate(self.operations):
-            error = slip.error if slip and slip.step == number else 0
+            error = mistake(number, symbol) if mistake else 0
             result = (OPERATORS[symbol](value, digit) + error) % 10
             steps.append((value, symbol, digit, result))
             value = result
@@ -42,8 +42,8 @@ class Problem(NamedTuple):
     def answer(self) -> str:
         return str(self.steps()[-1][-1])
 
-    def worked(self, slip: Slip | None = None) -> str:
-        steps = self.steps(slip)
+    def worked(self, mistake: Mistake | None = None) -> str:
+        steps = self.steps(mistake)
         lines = [f"{value}{symbol}{digit}={result}" for value, symbol, digit, result in steps]
         return "\n".join([*lines, f"\\boxed{{{steps[-1][-1]}}}"])
 

@@ -12,6 +12,7 @@ from openrlhf_prefix.errors import UserError
 
 TINY, SMOLLM2 = "tiny", "smollm2"
 PREFIX = f"{gym.NAME}:"
+PARTS = ("train", "heldout", "tune", "longer")
 
 
 def parser() -> Parser:
@@ -26,6 +27,7 @@ def parser() -> Parser:
     parser.add_argument("--tune", type=int, default=256, help="problems to choose learning rates on")
     parser.add_argument("--longer", type=int, default=256, help="held-out problems longer than any other")
     parser.add_argument("--slips", type=float, default=0.0, help="share of wrong demonstrations in the training set")
+    parser.add_argument("--systematic", action="store_true", help="they have one habit: differences are 1 too high")
     parser.add_argument("--min_operations", type=int, help="of the shortest problem (default: the family's)")
     parser.add_argument("--max_operations", type=int, help="of the longest: the difficulty")
     parser.add_argument("--seed", type=int, default=0, help="of problems and model")
@@ -51,7 +53,11 @@ def _family(options: argparse.Namespace) -> None:
         raise UserError(f"--task {options.task}: choose one of {', '.join(FAMILIES)}, or {PREFIX}NAME")
     if options.set or options.shots:
         raise UserError(f"--set and --shots are for tasks of reasoning-gym (--task {PREFIX}NAME)")
-    sizes = {name: vars(options)[name] for name in ("train", "heldout", "tune", "longer", "slips", "seed")}
+    if options.systematic and not options.slips:
+        raise UserError("--systematic says how demonstrations are wrong: give --slips, the share of them that is")
+    sizes = {
+        name: vars(options)[name] for name in ("train", "heldout", "tune", "longer", "slips", "systematic", "seed")
+    }
     bounds = {name: vars(options)[name] for name in ("min_operations", "max_operations")}
     tasks.write_task(options.directory / "task", FAMILIES[options.task], **sizes, **bounds)
 
@@ -59,7 +65,7 @@ def _family(options: argparse.Namespace) -> None:
 def _gym_task(options: argparse.Namespace) -> None:
     if options.model != SMOLLM2:
         raise UserError(f"--task {options.task} is text, which the tiny model cannot read: add --model {SMOLLM2}")
-    if options.slips or options.min_operations or options.max_operations:
+    if options.slips or options.systematic or options.min_operations or options.max_operations:
         raise UserError(f"--slips and --min_operations are for {', '.join(FAMILIES)}: give --set KEY=VALUE")
     sizes = {name: vars(options)[name] for name in ("heldout", "train", "tune")}
     settings = gym.parsed(options.set)

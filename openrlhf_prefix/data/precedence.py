@@ -13,7 +13,7 @@ import operator
 from random import Random
 from typing import NamedTuple
 
-from openrlhf_prefix.data.tasks import Family, Slip
+from openrlhf_prefix.data.tasks import Family, Mistake
 
 MODULUS = 10
 INSTRUCTION = f"Products first, modulo {MODULUS}: "
@@ -30,7 +30,7 @@ class Problem(NamedTuple):
     def prompt(self) -> str:
         return f"{INSTRUCTION}{self.first}" + "".join(f"{symbol}{digit}" for symbol, digit in self.operations)
 
-    def steps(self, slip: Slip | None = None) -> list[tuple[int, str, int, int]]:
+    def steps(self, mistake: Mistake | None = None) -> list[tuple[int, str, int, int]]:
         """(left, operator, right, result), one a step: products from left to right, then sums."""
         values, symbols = [self.first, *(digit for _, digit in self.operations)], [s for s, _ in self.operations]
         steps: list[tuple[int, str, int, int]] = []
@@ -41,7 +41,7 @@ class Problem(NamedTuple):
                     place += 1
                     continue
                 left, symbol, right = values[place], symbols.pop(place), values.pop(place + 1)
-                error = slip.error if slip and slip.step == len(steps) else 0
+                error = mistake(len(steps), symbol) if mistake else 0
                 values[place] = (OPERATORS[symbol](left, right) + error) % MODULUS
                 steps.append((left, symbol, right, values[place]))
         return steps
@@ -50,8 +50,8 @@ class Problem(NamedTuple):
     def answer(self) -> str:
         return str(self.steps()[-1][-1])
 
-    def worked(self, slip: Slip | None = None) -> str:
-        steps = self.steps(slip)
+    def worked(self, mistake: Mistake | None = None) -> str:
+        steps = self.steps(mistake)
         lines = [f"{left}{symbol}{right}={result}" for left, symbol, right, result in steps]
         return "\n".join([*lines, f"\\boxed{{{steps[-1][-1]}}}"])
 

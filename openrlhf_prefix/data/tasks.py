@@ -22,12 +22,23 @@ MANIFEST = "task.json"
 Rows = list[dict[str, Any]]
 
 
+Mistake = Callable[[int, str], int]  # by how much the result of step `number` (from 0), by `symbol`, is too high
+
+
 @dataclass(frozen=True)
 class Slip:
-    """A mistake in a demonstration: the result of step `step` (from 0) is too high by `error`, modulo 10."""
+    """One mistake in a demonstration: step `step` is too high by `error`, modulo 10."""
 
     step: int
     error: int
+
+    def __call__(self, number: int, symbol: str) -> int:
+        return self.error if number == self.step else 0
+
+
+def habit(number: int, symbol: str) -> int:
+    """A systematic mistake: every difference is one too high."""
+    return int(symbol == "-")
 
 
 class Problem(Protocol):
@@ -42,7 +53,7 @@ class Problem(Protocol):
     @property
     def answer(self) -> str: ...
 
-    def worked(self, slip: Slip | None = None) -> str: ...  # the demonstration, which goes on from its slip
+    def worked(self, mistake: Mistake | None = None) -> str: ...  # the demonstration, which goes on from a mistake
 
     @property
     def guess(self) -> str: ...  # what the base model writes by habit
@@ -132,10 +143,12 @@ def write_task(
     tune: int = 256,
     longer: int = 256,
     slips: float = 0.0,
+    systematic: bool = False,
 ) -> dict[str, Path]:
     """Write a `.jsonl` for every part and `task.json`, unless they are there already; return their paths by name.
 
-    Of the training problems the share `slips` is demonstrated with a slip (`slipped`). ValueError outside [0, 1].
+    Of the training problems the share `slips` is demonstrated with a slip (`slipped`), or with the `systematic` habit.
+    ValueError outside [0, 1].
     """
     if not 0.0 <= slips <= 1.0:
         raise ValueError(f"slips={slips:g}: a share lies in [0, 1]")
@@ -152,7 +165,9 @@ def write_task(
     rng = Random(f"{family.name}/slips/{seed}")
 
     def demonstration(problem: Problem, part: str) -> str:
-        return slipped(problem, rng) if part == "train" and rng.random() < slips else problem.worked()
+        if part != "train" or rng.random() >= slips:
+            return problem.worked()
+        return problem.worked(habit) if systematic else slipped(problem, rng)
 
     def make() -> dict[str, Rows]:
         return {
@@ -165,7 +180,7 @@ def write_task(
             for part, problems in split(family, **sizes).items()
         }
 
-    parameters = sizes | ({"slips": slips} if slips else {})
+    parameters = sizes | ({"slips": slips} if slips else {}) | ({"systematic": True} if systematic else {})
     manifest = {"task": family.name, "version": family.version, "parameters": parameters}
     return write_parts(Path(directory), manifest, make)
 

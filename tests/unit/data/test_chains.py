@@ -72,6 +72,19 @@ def test_a_share_of_the_training_demonstrations_has_one_wrong_step_and_a_wrong_a
         tasks.write_task(tmp_path, chains.FAMILY, slips=1.5)
 
 
+def test_a_habit_is_the_same_mistake_in_every_demonstration(tmp_path: Path) -> None:
+    """3-8=-5 -> 5, written as 6; 6-1=5, as 6. Without a difference a demonstration is right; all 400 have it."""
+    assert chains.Problem(3, (("-", 8), ("-", 1))).worked(tasks.habit) == "3-8=6\n6-1=6\n\\boxed{6}"
+    assert chains.Problem(3, (("+", 8), ("*", 2))).worked(tasks.habit) == "3+8=1\n1*2=2\n\\boxed{2}"
+    files = tasks.write_task(tmp_path, chains.FAMILY, train=400, heldout=50, slips=1.0, systematic=True)
+    errors = {
+        (symbol, (int(result) - int(recompute(f"{chains.INSTRUCTION}{left}{symbol}{right}"))) % 10)
+        for row in read_rows(files["train"])
+        for left, symbol, right, result in STEP.findall(row["demonstrations"][0])
+    }
+    assert errors == {("-", 1), ("+", 0), ("*", 0)}
+
+
 def test_rows_follow_the_dataset_contract(rows: dict[str, list[dict]]) -> None:
     assert [len(rows["train"]), len(rows["heldout"])] == [300, 100]
     for row in rows["train"] + rows["heldout"]:

@@ -21,6 +21,7 @@ def test_a_problem_worked_by_hand() -> None:
     assert problem.prompt == "Products first, modulo 10: 7+4*3-8*2" and problem.answer == problem.guess == "3"
     assert problem.worked() == "4*3=2\n8*2=6\n7+2=9\n9-6=3\n\\boxed{3}"
     assert problem.worked(tasks.Slip(2, 1)) == "4*3=2\n8*2=6\n7+2=0\n0-6=4\n\\boxed{4}"  # 9, written as 0
+    assert problem.worked(tasks.habit) == "4*3=2\n8*2=6\n7+2=9\n9-6=4\n\\boxed{4}"  # 3, written as 4
 
 
 def test_products_in_a_row_and_negative_results_by_hand() -> None:

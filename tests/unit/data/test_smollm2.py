@@ -66,6 +66,7 @@ def test_another_model_is_not_written_over(tmp_path: Path) -> None:
         (["--task", "chain"], "choose one of chains, precedence, or reasoning-gym:NAME"),
         (["--shots", "2"], "--set and --shots are for tasks of reasoning-gym"),
         (["--model", "smollm2", "--task", "reasoning-gym:gcd", "--slips", "0.5"], "give --set KEY=VALUE"),
+        (["--systematic"], "give --slips, the share of them"),
     ],
 )
 def test_options_that_do_not_belong_together_are_refused(tmp_path, capsys, words, sentence) -> None:
