@@ -162,6 +162,20 @@ FAULTS = [
 ]
 FAULTS += [
     Fault(
+        "the teacher judges the end of an answer",
+        "runtime/controller/teacher.py",
+        "grid[torch.isin(row.sequences[0, 1:], self.ends)] = math.nan",
+        "pass",
+        "tests/integration/runtime/test_teacher.py::test_it_judges_sampled_tokens_but_the_last",
+    ),
+    Fault(
+        "mean of the teacher's term per micro-batch",
+        "algorithm/hybrid.py",
+        '"token-mean", counts.taught, counts.rows',
+        '"token-mean", float(mask.sum()), counts.rows',
+        "tests/unit/algorithm/test_hybrid.py::test_micro_batches_add_up_to_the_whole_step",
+    ),
+    Fault(
         "head without temperature",
         "runtime/learner/head.py",
         "rows.labels, actor.temperature, entropy",

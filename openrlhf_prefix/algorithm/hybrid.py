@@ -1,9 +1,11 @@
 """The loss of one micro-batch: every term over its own tokens, every divisor that of the whole optimizer step.
 
-    loss = policy_coef * policy + imitation_coef * imitation + kl_coef * KL - entropy_coef * entropy
+    loss = policy_coef * policy + imitation_coef * imitation + teacher_coef * teacher + kl_coef * KL
+           - entropy_coef * entropy
 
     policy     sampled and selected prefix tokens (losses.py), weighted where engine and trainer differ (mismatch.py)
     imitation  prefix tokens, where they are not trained like sampled ones (imitation.py)
+    teacher    sampled tokens that a teacher has judged (teacher.py), always a mean over these tokens
     KL         of the sampled tokens to the reference model; of prefix tokens too with `kl_on_prefix`
     entropy    of the sampled tokens; of prefix tokens too with `entropy_on_prefix`
 
@@ -20,6 +22,7 @@ import torch
 from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY, Tokens, needs_advantage
 from openrlhf_prefix.algorithm.losses import clipped_tokens, policy_loss_per_token, reduce_loss, sequence_log_ratio
 from openrlhf_prefix.algorithm.mismatch import mismatch_weights
+from openrlhf_prefix.algorithm.teacher import teacher_advantages
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class StepCounts:
     tokens: float  # action tokens: prefix and continuation
     sampled: float  # action tokens that the policy sampled
     trained: float | None = None  # of those rows, the ones that a term acts on; None: all
+    taught: float = 0.0  # sampled tokens that the teacher acts on
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class LossRows:
     entropy: torch.Tensor | None = None  # of the policy; given where there is an entropy term, or a metric of it
     row_entropy: torch.Tensor | None = None  # (B, 1) mean over the row's action tokens before the update; for srft
     reference: torch.Tensor | None = None  # log-probs before the run; for the imitation rows f_...
+    teacher: torch.Tensor | None = None  # log-probs by the teacher, NaN where it does not act; None: nowhere
 
     def of_engine(self) -> torch.Tensor:
         """The engine's log-probs. ValueError where a correction asks for what the rollouts did not keep."""
@@ -88,9 +93,15 @@ class HybridLoss:
     kl_on_prefix: bool = False
     entropy_on_prefix: bool = False
     correction: Correction | None = None
+    teacher_clamp: float = 10.0  # of the teacher's advantage
 
     def __call__(
-        self, rows: LossRows, counts: StepCounts, kl_coef: float = 0.0, imitation_coef: float = 1.0
+        self,
+        rows: LossRows,
+        counts: StepCounts,
+        kl_coef: float = 0.0,
+        imitation_coef: float = 1.0,
+        teacher_coef: float = 0.0,
     ) -> tuple[torch.Tensor, Sums]:
         """This micro-batch's share of the loss of the step, and sums for metrics of the step.
 
@@ -109,6 +120,10 @@ class HybridLoss:
             imitation = self._imitation(rows, counts)
             sums["imitation_loss"] = (imitation.detach(), share)
             loss = (1.0 - imitation_coef if self.convex else 1.0) * loss + imitation_coef * imitation
+        if rows.teacher is not None:
+            teacher, of_teacher = self._teacher(rows, rows.teacher, counts)
+            sums |= of_teacher | {"teacher/loss": (teacher.detach(), share)}
+            loss = loss + teacher_coef * teacher
         terms = (
             ("kl", rows.kl, kl_coef, self.kl_on_prefix),
             ("entropy_loss", rows.entropy, -(self.entropy_coef or 0.0), self.entropy_on_prefix),
@@ -120,13 +135,22 @@ class HybridLoss:
                 loss = loss + coef * self._reduce(term, mask, counts, tokens)
         return loss, sums
 
-    def learns_from(self, action: torch.Tensor, prefix: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
-        """Tokens on which the policy's or the imitation term has a gradient; all arguments and the result (B, A).
+    def learns_from(
+        self,
+        action: torch.Tensor,
+        prefix: torch.Tensor,
+        advantages: torch.Tensor,
+        teacher: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Tokens on which the policy's, the imitation or the teacher's term has a gradient; all arguments and the
+        result (B, A).
 
         KL and entropy act on every sampled token. Without them, a row with no such token adds nothing to the step but
         its place in the divisors, and need not be forwarded.
         """
         moved = action & (advantages != 0)
+        if teacher is not None:
+            moved = moved | taught(teacher, action, prefix)
         return moved if needs_advantage(self.imitation) else moved | (action & prefix)
 
     def prefix_part(self, rows: LossRows, counts: StepCounts, imitation_coef: float = 1.0) -> torch.Tensor:
@@ -151,6 +175,23 @@ class HybridLoss:
             count = counts.tokens - counts.sampled
             return reduce_loss(per_token, prefix, "token-mean", count, counts.rows, self.budget)
         return self._reduce(per_token, action, counts, counts.tokens)
+
+    def _teacher(self, rows: LossRows, log_probs: torch.Tensor, counts: StepCounts) -> tuple[torch.Tensor, Sums]:
+        """The teacher's term before its weight, clipped and corrected like the policy's, and sums of its metrics."""
+        action = rows.action_mask.bool()
+        mask, zero = taught(log_probs, action, rows.prefix_mask), torch.zeros_like(rows.log_probs)
+        new, old, teacher = (torch.where(mask, v, zero) for v in (rows.log_probs, rows.old_log_probs, log_probs))
+        advantages, outside = teacher_advantages(teacher, old, self.teacher_clamp)
+        per_token = policy_loss_per_token(
+            new, old, advantages, rows.prefix_mask, self.clip_low, self.clip_high, self.dual_clip
+        )
+        if self.correction is not None:
+            sampled = action & ~rows.prefix_mask
+            before = torch.where(sampled, rows.old_log_probs, zero)
+            per_token = per_token * mismatch_weights(before, rows.of_engine(), sampled, **vars(self.correction))[0]
+        loss = reduce_loss(per_token, mask, "token-mean", counts.taught, counts.rows, self.budget)
+        sums = {"teacher/kl": _sums(old - teacher, mask), "teacher/clamped": _sums(outside.float(), mask)}
+        return loss, sums
 
     def _reduce(self, per_token: torch.Tensor, mask: torch.Tensor, counts: StepCounts, tokens: float) -> torch.Tensor:
         return reduce_loss(per_token, mask, self.divisor, tokens, counts.rows, self.budget)
@@ -189,6 +230,11 @@ class HybridLoss:
         sums["vllm_kl"] = _sums(torch.where(sampled, rows.of_engine() - old, zero), sampled)
         sums["is_filter_ratio"] = _sums(outside.float(), sampled)
         return loss * weights, sums
+
+
+def taught(teacher: torch.Tensor, action: torch.Tensor, prefix: torch.Tensor) -> torch.Tensor:
+    """(B, A) sampled tokens that the teacher acts on; all arguments (B, A)."""
+    return action & ~prefix & ~teacher.isnan()
 
 
 def _sums(values: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ is the default of one flag; a flag that the user sets wins over the row.
 from dataclasses import dataclass
 
 ALL = -1  # prefixed_per_group: every row of a group
-HALF = -1  # sft_steps: half of the steps of the run
+HALF = -1  # sft_steps, teacher_steps: half of the steps of the run
 TENTH = -1  # sft_validate: a tenth of the supervised steps
 
 
@@ -38,6 +38,13 @@ class Preset:
     sft_steps: int = 0  # --hybrid.sft_steps: steps on demonstrations alone before the first rollout; or HALF
     sft_imitation: str = "nll"  # --hybrid.sft_imitation: what their tokens train with
     sft_validate: int = 0  # --hybrid.sft_validate: steps between two looks at the loss that ends them; TENTH; 0: none
+    teacher_model: str | None = None  # --teacher.model: "self"; None: the user names a folder
+    teacher_context: str = "plain"  # --teacher.context: its prompt is the policy's, or shows a "demonstration"
+    teacher_coef: float = 0.0  # --teacher.coef: weight of its term at the first step; 0: the method has no teacher
+    teacher_end: float | None = None  # --teacher.end: at its last step, linearly; None: it stays
+    teacher_steps: int = 0  # --teacher.steps: after them it is withdrawn; 0: never; or HALF
+    teacher_on: str = "all"  # --teacher.on: algorithm/teacher.py
+    teacher_instead: bool = False  # --teacher.instead: rows that it acts on have no reward advantage
 
 
 PRESETS = {
@@ -180,6 +187,55 @@ PRESETS = {
     "prefix_context": Preset(
         source="BREAD 2506.17211, POPE 2601.18779, PrefixRL 2601.18795: a prefix conditions and has no gradient",
         keep=0.0,
+    ),
+    "opd": Preset(
+        source="on-policy distillation, as in arXiv 2609.04108: the teacher's log-ratio on sampled tokens alone",
+        prefixed_per_group=0,
+        baseline="all",
+        keep=0.0,
+        teacher_coef=1.0,
+        teacher_instead=True,
+    ),
+    "opd_then_rft": Preset(
+        source="arXiv 2609.04108: opd for the first steps, then rft",
+        prefixed_per_group=0,
+        baseline="all",
+        keep=0.0,
+        teacher_coef=1.0,
+        teacher_steps=HALF,
+        teacher_instead=True,
+    ),
+    "kdrl": Preset(
+        source="the annealed KDRL of arXiv 2609.04108: advantage + b d, b 0.2 -> 0.002",
+        prefixed_per_group=0,
+        estimator="grpo",
+        baseline="all",
+        keep=0.0,
+        divisor="token-mean",
+        teacher_coef=0.2,
+        teacher_end=0.002,
+    ),
+    "hdpo": Preset(
+        source="after arXiv 2603.23871: where all rows failed, the policy that sees the demonstration is the teacher",
+        prefixed_per_group=0,
+        estimator="grpo",
+        baseline="all",
+        keep=0.0,
+        divisor="token-mean",
+        teacher_model="self",
+        teacher_context="demonstration",
+        teacher_coef=0.2,
+        teacher_on="failed",
+    ),
+    "opsd": Preset(
+        source="after arXiv 2601.18734 and 2601.19897: opd by the policy itself, which sees the demonstration",
+        prefixed_per_group=0,
+        baseline="all",
+        keep=0.0,
+        teacher_model="self",
+        teacher_context="demonstration",
+        teacher_coef=1.0,
+        teacher_instead=True,
     ),
 }
 

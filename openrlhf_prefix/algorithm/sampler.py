@@ -43,6 +43,11 @@ def stable_bits(*key: object) -> bytes:
     return hashlib.blake2b("\x1f".join(str(part) for part in key).encode(), digest_size=32).digest()
 
 
+def draw_demonstration(seed: int, step: int, problem_id: str, count: int) -> int:
+    """Which of the `count` demonstrations of a problem a step takes whole; the same for all of its rows."""
+    return int(stable_uniform("demonstration", seed, step, problem_id, 0) * count)
+
+
 def stable_uniform(*key: object) -> float:
     """A number in [0, 1) that depends on `key` alone, with the 53 bits of a float."""
     return (int.from_bytes(stable_bits(*key)[:8], "big") >> 11) * 2.0**-53

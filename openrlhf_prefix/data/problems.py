@@ -38,6 +38,7 @@ WITHHELD = "problems whose demonstrations are withheld"
 CAPPED = "demonstrations capped before their answer"
 UNUSABLE = "demonstrations that begin with their answer, unused"
 DOUBLED = "demonstrations that open <think> once more than the prompt"
+Found = tuple[np.ndarray, int, np.ndarray | None]  # a demonstration, its limit, and the prompt that shows it
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Problem:
     demonstrations: tuple[np.ndarray, ...]  # each (|y*|,) int32, without a stop token; past the budget: see limits
     limits: tuple[int, ...] = ()  # the most tokens of each that a prefix may have, at most |y*| - 1; 0: never used
     pass_rate: float | None = None  # of a policy before the run, a prior of difficulty; None: unknown
+    shown: tuple[np.ndarray, ...] = ()  # the prompt around each of them, int32, where a teacher is to see that
 
     def __post_init__(self) -> None:
         if len(self.limits) != len(self.demonstrations):
@@ -77,7 +79,8 @@ def load_problems(
     Args:
         args: nested flags; reads data.{input_key, label_key, input_template, apply_chat_template, max_samples,
             max_len, long_prompts}, prefix.{demonstrations_key, demonstration_fraction, long_demonstrations,
-            stop_before_answer}, hybrid.{demonstration, sft_steps, rescue}, verifier.* and train.seed.
+            stop_before_answer}, hybrid.{demonstration, sft_steps, rescue}, teacher.{context, template},
+            verifier.* and train.seed.
         budget: response tokens, prefix included.
         counts: is told how many prompts and demonstrations were dropped, cut or capped, and why.
         held_out: the problems are for evaluation, which shows no demonstrations: they are not read.
@@ -158,12 +161,13 @@ class _Reader:
         texts = [self._demonstrations(name, row) if fits else () for row, fits in zip(rows, kept, strict=True)]
         for prompt, group in zip(rendered, texts, strict=True):
             self.counts[DOUBLED] += sum(doubled_thought(prompt, text) for text in group)
+        shown = iter(self._shown(name, rows, texts, prompts))
         golds = [row.answer for row, group in zip(rows, texts, strict=True) for _ in group]
         flat = [text for group in texts for text in group]
         drawable = iter(cuts.encode_with_limits(self.tokenizer, flat, golds, self.verifier))
         source, problems = Path(name).stem, []
         for row, ids, group, fits in zip(rows, prompt_ids, texts, kept, strict=True):
-            pairs = self._usable(row.number, [next(drawable) for _ in group], bad)
+            found = self._usable(row.number, [(*next(drawable), next(shown)) for _ in group], bad)
             if fits:
                 problems.append(
                     Problem(
@@ -171,9 +175,10 @@ class _Reader:
                         source=source if row.source is None else row.source,
                         answer=row.answer,
                         prompt_ids=ids,
-                        demonstrations=tuple(pair[0] for pair in pairs),
-                        limits=tuple(pair[1] for pair in pairs),
+                        demonstrations=tuple(ids for ids, _, _ in found),
+                        limits=tuple(limit for _, limit, _ in found),
                         pass_rate=row.pass_rate,
+                        shown=tuple(context for _, _, context in found if context is not None),
                     )
                 )
         refuse(name, bad)
@@ -199,13 +204,24 @@ class _Reader:
         self.counts[WITHHELD] += 1
         return ()
 
-    def _usable(
-        self, number: int, pairs: list[tuple[np.ndarray, int]], bad: list[str]
-    ) -> list[tuple[np.ndarray, int]]:
+    def _shown(
+        self, name: str, rows: Sequence[Row], texts: Sequence[tuple[str, ...]], prompts: Prompts
+    ) -> list[np.ndarray | None]:
+        """For every demonstration of every row the prompt that shows it; None where no teacher asks for that."""
+        flags = self.args.teacher
+        bad: list[str] = []
+        if flags.context != "demonstration":
+            return [None] * sum(map(len, texts))
+        pairs = zip(rows, texts, strict=True)
+        around = [prompts.showing(row, text, flags.template, bad) or "" for row, group in pairs for text in group]
+        refuse(name, bad)
+        return list(prompts.ids(around))
+
+    def _usable(self, number: int, found: list[Found], bad: list[str]) -> list[Found]:
         """The usable ones of a row, with limits that leave a token of the budget to the policy."""
         kept, flag = [], self.args.prefix.long_demonstrations
         room = self.budget - trains_whole(self.args)  # the token that ends it
-        for index, (ids, limit) in enumerate(pairs):
+        for index, (ids, limit, context) in enumerate(found):
             long = len(ids) > room
             if len(ids) < 2:
                 bad.append(too_short(number, index, len(ids)))
@@ -221,7 +237,7 @@ class _Reader:
                 self.counts[LONG_TRUNCATED] += long
                 self.counts[CAPPED] += 0 < limit < len(ids) - 1
                 self.counts[UNUSABLE] += limit == 0
-                kept.append((ids, min(limit, self.budget - 1)))
+                kept.append((ids, min(limit, self.budget - 1), context))
         return kept
 
 

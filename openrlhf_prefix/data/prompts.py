@@ -10,8 +10,9 @@ so here as well, once, whatever the text begins with: a model that was trained w
 `train`, `data check`, `data stats` and `evaluate` all render prompts here.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,10 @@ import numpy as np
 from openrlhf_prefix.data.rows import Row, prompt_text
 
 THINK = "<think>"
+SHOWN = (  # how a teacher sees a demonstration; after SDFT, arXiv 2601.19897
+    "{prompt}\n\nThis is an example of a right response:\n{demonstration}\n\n"
+    "Now give a response of your own, with its reasoning."
+)
 QUESTION = [{"role": "user", "content": "1+2?"}]
 
 
@@ -46,6 +51,18 @@ class Prompts:
             said = " ".join(str(error).split())[:200] or type(error).__name__
             bad.append(f"row {row.number}: the tokenizer's chat template refuses its messages ({roles}): {said}")
             return None
+
+    def showing(self, row: Row, demonstration: str, template: str | None, bad: list[str]) -> str | None:
+        """The prompt with a demonstration in it, as `template` (SHOWN) says; of chat messages the last one has it."""
+
+        def around(prompt: str) -> str:
+            parts = {"{prompt}": prompt, "{demonstration}": demonstration}
+            return re.sub("|".join(map(re.escape, parts)), lambda found: parts[found[0]], template or SHOWN)
+
+        if isinstance(row.prompt, str):
+            return self.text(replace(row, prompt=around(row.prompt)), bad)
+        *before, last = row.prompt
+        return self.text(replace(row, prompt=[*before, last | {"content": around(last["content"])}]), bad)
 
     def ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Ids of prompts as `text` gives them, with one BOS where the model expects it."""

@@ -91,6 +91,12 @@ CHARTS = (
         {"rollout/log_prob_difference": "mean distance", "vllm_kl": "KL", "is_filter_ratio": "corrected tokens"},
         group="Policy",
     ),
+    Chart(
+        "Distance to the teacher",
+        "Mean of log pi - log pi_T on the tokens that it judged, in nats, and the share cut at the clamp. Both fall.",
+        {"teacher/kl": "KL to the teacher", "teacher/clamped": "clamped tokens"},
+        group="Policy",
+    ),
     Chart("Learning rate", "After the step.", {"actor_lr": "learning rate"}, group="Policy"),
     Chart(
         "Length",

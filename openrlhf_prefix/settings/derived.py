@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
@@ -10,7 +11,10 @@ from openrlhf_prefix.algorithm.lengths import Settings
 from openrlhf_prefix.algorithm.presets import ALL, HALF, TENTH
 from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
+from openrlhf_prefix.algorithm.teacher import SELF
 from openrlhf_prefix.algorithm.trust import Trust
+
+Flags = argparse.Namespace | SimpleNamespace
 
 
 def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
@@ -35,6 +39,31 @@ def make_sampler(args: argparse.Namespace, total_steps: int) -> PrefixSampler:
         controller=CONTROLLERS[flags.controller](settings),
         trust=Trust(flags.trust) if flags.trust else None,
     )
+
+
+def has_teacher(args: Flags) -> bool:
+    """Whether a teacher has a term in the loss at all; `args` is nested."""
+    return args.teacher.coef > 0
+
+
+def teacher_folder(args: Flags) -> str | None:
+    """The model that is loaded for it: none for the policy itself; `args` is nested."""
+    return args.teacher.model if has_teacher(args) and args.teacher.model != SELF else None
+
+
+def teacher_steps(args: Flags, total_steps: int) -> int:
+    """Global step at which it is withdrawn; `args` is nested."""
+    steps = args.teacher.steps
+    return total_steps // 2 if steps == HALF else steps or total_steps
+
+
+def teacher_coef(args: Flags, step: int, total_steps: int) -> float:
+    """Weight of its term at a rollout step >= 0; `args` is nested."""
+    flags, steps = args.teacher, teacher_steps(args, total_steps)
+    if step >= steps:
+        return 0.0
+    end = flags.coef if flags.end is None else flags.end
+    return flags.coef + (end - flags.coef) * SHAPES["linear"](step / steps)
 
 
 def sft_steps(args: argparse.Namespace, total_steps: int) -> int:
@@ -98,21 +127,28 @@ def has_reference(args: argparse.Namespace) -> bool:
 
 
 def data_parallel_ranks(args: argparse.Namespace, model: str = "actor") -> int:
-    """Ranks of a model (actor, ref, reward) that take rows of their own; `args` is nested."""
+    """Ranks of a model (actor, ref, reward, teacher) that take rows of their own; `args` is nested."""
+    nodes, gpus = placement(args, model)
+    return nodes * gpus // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+
+
+def placement(args: Flags, model: str) -> tuple[int, int]:
+    """Nodes of a model and GPUs of each; the teacher's are the actor's where nobody said so. `args` is nested."""
     group = getattr(args, model)
-    gpus = group.num_nodes * group.num_gpus_per_node
-    return gpus // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+    return group.num_nodes or args.actor.num_nodes, group.num_gpus_per_node or args.actor.num_gpus_per_node
 
 
 def gpus_needed(args: argparse.Namespace) -> int:
     """GPUs that OpenRLHF's placement asks for; `args` is nested."""
 
-    def size(group: argparse.Namespace) -> int:
-        return group.num_nodes * group.num_gpus_per_node
+    def size(model: str) -> int:
+        nodes, gpus = placement(args, model)
+        return nodes * gpus
 
-    actor, engines = size(args.actor), args.vllm.num_engines * args.vllm.tensor_parallel_size
-    reference = size(args.ref) if has_reference(args) else 0
-    reward = 0 if args.reward.remote_url else size(args.reward)
+    actor, engines = size("actor"), args.vllm.num_engines * args.vllm.tensor_parallel_size
+    beside = size("ref") if has_reference(args) else 0
+    beside += size("teacher") if teacher_folder(args) else 0
+    reward = 0 if args.reward.remote_url else size("reward")
     if args.train.colocate_all:
         return actor
-    return actor + engines + (0 if args.train.colocate_actor_ref else reference) + reward
+    return actor + engines + (0 if args.train.colocate_actor_ref else beside) + reward

@@ -13,6 +13,7 @@ from openrlhf_prefix.algorithm.losses import DIVISORS
 from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
 from openrlhf_prefix.algorithm.schedules import SHAPES
 from openrlhf_prefix.algorithm.selection import SCOPES
+from openrlhf_prefix.algorithm.teacher import CONTEXTS, ON, SELF
 from openrlhf_prefix.arguments import boolean
 from openrlhf_prefix.reward.answer import FALLBACKS
 
@@ -30,7 +31,8 @@ MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
-    for add_group in (_add_hybrid, _add_prefix, _add_model, _add_data, _add_verifier, _add_reward, _add_run):
+    groups = (_add_hybrid, _add_prefix, _add_teacher, _add_model, _add_data, _add_verifier, _add_reward, _add_run)
+    for add_group in groups:
         add_group(parser)
 
 
@@ -140,6 +142,23 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
         default="paper",
         help="official: defaults of the authors' code where it differs from the paper (docs/55-official-code.md)",
     )
+
+
+def _add_teacher(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("teacher", "distillation on sampled tokens, a term of the loss")
+    add = group.add_argument
+    add("--teacher.model", help=f"folder or hub name of the teacher; {SELF}: the policy in the other context")
+    add("--teacher.context", choices=CONTEXTS, help="its prompt is the policy's, or one that shows a demonstration")
+    add("--teacher.template", help="that prompt, with {prompt} and {demonstration} in it; not set: after SDFT's")
+    add("--teacher.coef", type=float, help="weight of its term at the first step; 0: no teacher")
+    add("--teacher.end", type=float, help="weight at its last step, linearly; not set: it stays")
+    add("--teacher.steps", type=int, help="steps after which it is withdrawn; 0: never, -1: half of the run")
+    add("--teacher.on", choices=ON, help="rows that it acts on; failed: of groups with at most hybrid.gate right ones")
+    add("--teacher.instead", type=boolean, help="those rows have no reward advantage")
+    add("--teacher.clamp", type=float, default=10.0, help="bound of its log-ratio to the policy, a token")
+    add("--teacher.num_nodes", type=int, help="nodes of the teacher; not set: actor.num_nodes")
+    add("--teacher.num_gpus_per_node", type=int, help="GPUs of each; not set: actor.num_gpus_per_node")
+    add("--teacher.offload", action="store_true", default=False, help="its parameters lie in host memory")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -15,19 +15,21 @@ WEIGHT_FILES = ("*.safetensors", "*.bin")
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
-def read_config(args: SimpleNamespace) -> Any:
-    """The model's config, by its own code where the flags trust it; raises what transformers raises."""
+def read_config(args: SimpleNamespace, name: str | None = None) -> Any:
+    """The config of the policy, or of the model `name`, by its own code where the flags trust it; raises what
+    transformers raises."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(args.actor.model_name_or_path, trust_remote_code=args.model.trust_remote_code)
+    name = name or args.actor.model_name_or_path
+    return AutoConfig.from_pretrained(name, trust_remote_code=args.model.trust_remote_code)
 
 
-def read_tokenizer(args: SimpleNamespace) -> Any:
+def read_tokenizer(args: SimpleNamespace, name: str | None = None) -> Any:
     """The same for the tokenizer."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(
-        args.actor.model_name_or_path,
+        name or args.actor.model_name_or_path,
         use_fast=not args.data.disable_fast_tokenizer,
         trust_remote_code=args.model.trust_remote_code,
     )
@@ -82,9 +84,9 @@ def check_head(args: SimpleNamespace) -> None:
         raise UserError(f"actor.fused_head on: {name} changes its logits ({change}), which needs them; set it to auto")
 
 
-def check_weights(args: SimpleNamespace) -> None:
+def check_weights(name: str) -> None:
     """A model folder holds weights. Raises UserError."""
-    folder = Path(args.actor.model_name_or_path)
+    folder = Path(name)
     if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in WEIGHT_FILES):
         raise UserError(f"{folder} has no weights (none of {', '.join(WEIGHT_FILES)}): copy them there")
 

@@ -24,11 +24,14 @@ UPSTREAM = {
     ),
     "actor.loss_agg_mode": ("hybrid.divisor", {"token-mean": "token-mean", "seq-mean": "seq-mean-token-mean"}),
 }
-OF_PREFIX = ("prefixed_per_group", "keep", "controller", "span")  # fields of a preset; the others are of hybrid
+OF_PREFIX = ("prefixed_per_group", "keep", "controller", "span")  # fields of a preset; most others are of hybrid
+OF_TEACHER = "teacher_"  # what these begin with
 
 
 def flag_of(field: str) -> str:
     """The flag whose default a field of a preset is."""
+    if field.startswith(OF_TEACHER):
+        return f"teacher.{field.removeprefix(OF_TEACHER)}"
     return f"{'prefix' if field in OF_PREFIX else 'hybrid'}.{field}"
 
 

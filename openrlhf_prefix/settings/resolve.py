@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from openrlhf_prefix.algorithm.teacher import SELF
 from openrlhf_prefix.data.files import check_template
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings import (
@@ -165,6 +166,8 @@ def _fill(flat: dict[str, Any], explicit: dict[str, Any], config_path: str | Non
     flat["hybrid.plugin"] = plugins.named_in(flat)
     for flag in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):
         flat[flag] = _absolute(flat[flag])
+    if flat["teacher.model"] != SELF:  # which is no folder, even where one has that name
+        flat["teacher.model"] = _absolute(flat["teacher.model"])
 
 
 def _absolute(names: str | None) -> str | None:

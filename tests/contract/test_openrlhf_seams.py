@@ -89,6 +89,7 @@ def ours() -> list[tuple[str, type, type]]:
         actor.PrefixPolicy,
         frozen.PrefixReference,
         frozen.PrefixReward,
+        frozen.PrefixTeacher,
         actor_trainer.PrefixActorTrainer,
     ]
     return [(one.__name__, one, next(c for c in one.__mro__ if c.__module__.startswith("openrlhf."))) for one in made]
@@ -159,6 +160,16 @@ def test_the_actor_trainer_is_looked_up_by_its_module_name():
 
     source = inspect.getsource(seams.undecorated(PolicyModelActor).init_model_from_pretrained)
     assert "self.trainer = ActorPPOTrainer(" in source
+
+
+def test_a_group_is_placed_as_the_teachers_is():
+    """driver/teacher.py: the policy's group is told its placement by name, and models on one GPU have a fifth each."""
+    from openrlhf.cli import train_ppo_ray
+
+    source = inspect.getsource(train_ppo_ray.train)
+    assert "RayActorGroup(" in source and source.count("pg=pg,") >= 3
+    assert source.count("num_gpus_per_actor=0.2 if pg else 1,") >= 3
+    assert "duplicate_actors=args.ds.ring_attn_size * args.ds.tensor_parallel_size," in source
 
 
 def test_the_controller_constructor_takes_what_ours_hands_on():

@@ -35,6 +35,9 @@ FLAGS = {
 }
 FIRST = "sft_f"  # whose flags the actors start with: it is the one that asks for a reference model
 ALONE = {"rollout.n_samples_per_prompt": 1, "rollout.batch_size": ROWS, "data.max_samples": ROWS}
+FIRST = "opd"  # what the actors are started with: its teacher is there for all
+TEACHER = {"teacher.model": "FOLDER/teacher"}
+SHOWN = {"teacher.template": "{demonstration}\n\n{prompt}"}  # of the letters that the embedded tokenizer knows
 PRESETS: dict[str, dict[str, Any]] = {
     "sft_f": {**ALONE, "train.num_episodes": 3},  # first: its reference model is the policy, until it has moved
     "rft": {},
@@ -65,16 +68,34 @@ PRESETS: dict[str, dict[str, Any]] = {
     "sft_then_rft": {"hybrid.sft_steps": 2, "hybrid.sft_lr": 5e-4},
     "prefix_after_sft": {"hybrid.sft_steps": 1, "hybrid.sft_imitation": "dft", "hybrid.sft_validate": 1}
     | {"train.num_episodes": 3, "data.max_samples": 4},
+    "opd": TEACHER,
+    "opd_then_rft": {**TEACHER, "teacher.steps": 2},
+    "kdrl": TEACHER,
+    "hdpo": {**SHOWN, "hybrid.gate": 3},
+    "opsd": {**SHOWN, "train.batch_size": 16},
     "focal": {"hybrid.plugin": "tests/e2e/focal.py"},
 }
 
 
 def flags(preset: str, folder: Path) -> list[str]:
     settings = {**FLAGS, "hybrid.preset": preset, "run.dir": folder / preset, **PRESETS[preset]}
-    return [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    named = ((name, str(value).replace("FOLDER", str(folder))) for name, value in settings.items())
+    return [text for name, value in named for text in (f"--{name}", value)]
+
+
+def make_teacher(folder: Path) -> None:
+    """The embedded model, twice as sure of everything."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = ".cache/quickstart/model"
+    model = AutoModelForCausalLM.from_pretrained(source)
+    model.model.norm.weight.data *= 2
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
 
 
 def main(folder: Path) -> None:
+    make_teacher(folder / "teacher")
     every = {preset: resolve(flags(preset, folder)).args for preset in PRESETS}
     first = every[FIRST]
     problems = {preset: launch.read_problems(args) for preset, args in every.items()}
@@ -100,6 +121,10 @@ def controller() -> Any:
     from openrlhf_prefix.runtime.controller.trainer import PrefixController
 
     class One(PrefixController):
+        def start_records(self) -> None:
+            super().start_records()
+            self.teacher.load = lambda strategy: None  # it is loaded
+
         def close(self) -> None:
             """The engines go on to the next preset."""
 
@@ -111,6 +136,7 @@ def controller() -> Any:
             self.context.attach(self.every[FIRST])
 
         def fit(self, global_step: int = 0) -> None:
+            self.teacher.load(self.strategy)
             pretrain, strategy, groups, generate = self.made_from
             for args in self.every.values():
                 strategy.args = args

@@ -165,6 +165,29 @@ def test_hpt_replaces_groups_with_too_few_right_samples(folder: Path) -> None:
         assert (metrics["imitation_loss"] > 0) == (metrics["rescue/replaced"] > 0)
 
 
+def test_a_teacher_takes_the_place_of_the_reward_until_it_is_withdrawn(folder: Path) -> None:
+    """opd: no advantage anywhere, and every row is judged. opd_then_rft: two such steps, and one without a teacher."""
+    for preset, judged in (("opd", [1, 2, 3]), ("opsd", [1, 2, 3]), ("opd_then_rft", [1, 2])):
+        rows = read(folder, preset, "rollouts")
+        assert not any(row["advantage"] for row in rows if row["step"] in judged)
+        for metrics in read(folder, preset):
+            known = [metrics.get(f"teacher/{name}") for name in ("coef", "rows")]
+            assert known == ([1.0, 32.0] if metrics["step"] in judged else [0.0, None])
+            assert ("teacher/kl" in metrics) == (metrics["step"] in judged)
+    assert any(row["advantage"] for row in read(folder, "opd_then_rft", "rollouts"))
+
+
+def test_a_teacher_beside_the_reward_judges_all_rows_or_those_of_groups_that_failed(folder: Path) -> None:
+    """kdrl: 0.2 -> 0.002 over three steps. hdpo: groups with at most 3 right rows."""
+    weights = [metrics["teacher/coef"] for metrics in read(folder, "kdrl")]
+    assert weights == pytest.approx([0.2, 0.134, 0.068])
+    for step, metrics in enumerate(read(folder, "hdpo"), start=1):
+        rows = [row for row in read(folder, "hdpo", "rollouts") if row["step"] == step]
+        right = [sum(row["reward"] for row in rows if row["group"] == group) for group in range(4)]
+        assert metrics["teacher/rows"] == 8 * sum(count <= 3 for count in right)
+    assert any(row["advantage"] for row in read(folder, "kdrl", "rollouts"))
+
+
 def test_on_failure_gives_prefixes_only_after_a_visit_without_a_right_sample(folder: Path) -> None:
     """Three visits of the same 4 problems."""
     rows = read(folder, "on_failure", "rollouts")

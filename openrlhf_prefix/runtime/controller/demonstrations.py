@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
-from openrlhf_prefix.algorithm.sampler import stable_bits, stable_uniform
+from openrlhf_prefix.algorithm.sampler import draw_demonstration, stable_bits
 from openrlhf_prefix.data.problems import Problem
 
 
@@ -33,8 +33,8 @@ class Demonstrations:
     def row(self, problem_id: str, step: int) -> Experience:
         """The row of a problem at a global step."""
         problem = self.by_id[problem_id]
-        drawn = stable_uniform("demonstration", self.seed, step, problem_id, 0)
-        demonstration = problem.demonstrations[int(drawn * len(problem.demonstrations))]
+        which = draw_demonstration(self.seed, step, problem_id, len(problem.demonstrations))
+        demonstration = problem.demonstrations[which]
         tokens = torch.from_numpy(np.concatenate([problem.prompt_ids, demonstration])).long()
         sequences = torch.cat([tokens, torch.tensor([self.end])]).unsqueeze(0)
         length = len(demonstration) + 1

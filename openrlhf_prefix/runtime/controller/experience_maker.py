@@ -29,11 +29,13 @@ from openrlhf_prefix.algorithm.advantages import (
 from openrlhf_prefix.algorithm.imitation import needs_reference
 from openrlhf_prefix.algorithm.sampler import PrefixSampler, request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
+from openrlhf_prefix.algorithm.teacher import taught_rows
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.controller.normalizing import normalize
 from openrlhf_prefix.runtime.controller.reference import refer
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.rollout_metrics import rollout_metrics, sampled_kl
+from openrlhf_prefix.runtime.controller.teacher import Teacher
 from openrlhf_prefix.runtime.rows.batches import blank, deal, filled, forward_batches, shuffled
 from openrlhf_prefix.runtime.rows.fields import ActorForward, counts, prefix_mask_of
 from openrlhf_prefix.runtime.rows.loss import hybrid_loss, rows_to_forward, trained_tokens, trains
@@ -46,6 +48,7 @@ class Rollouts:
 
     experiences: list[Experience]  # as they were forwarded; `index` tells each row's place
     failed: dict[int, str]  # groups with too few right rows -> their problems
+    taught: torch.Tensor  # (G, N) rows that a teacher acts on, if there is one
     metrics: dict[str, float | None]
 
 
@@ -62,11 +65,17 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
     """OpenRLHF's experience maker with prefix-aware advantages."""
 
     def __init__(
-        self, *args: Any, sampler: PrefixSampler, rescue: Rescue, reference: Any = None, **kwargs: Any
+        self,
+        *args: Any,
+        sampler: PrefixSampler,
+        rescue: Rescue,
+        teacher: Teacher,
+        reference: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.controller, self.trust, self.rescue = sampler.controller, sampler.trust, rescue
-        self.reference = reference
+        self.teacher, self.reference = teacher, reference
         # Between forwarded() and what upstream's make_experience() calls in it:
         self._passes: int | None = None  # of the policy, over the first batches; None: one for each
         self._unseen: list[torch.Tensor] = []  # what stands for the others' log-probs and entropies
@@ -77,6 +86,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         rollouts = self.with_advantages(*self.forwarded(samples))
         if needs_reference(self.args.hybrid.imitation):
             refer(rollouts.experiences, self)
+        taught = self.teacher.judge(rollouts.experiences, rollouts.taught.flatten(), step, self)
         seed = request_seed(self.args.train.seed, step, "order of the rows", 0)
         rows = shuffled(rollouts.experiences, seed)
         rows = [row if self._known(row).all() else blank(row) for row in rows]
@@ -88,7 +98,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         return Batch(
             deal(rescued.rows, self.args.train.batch_size, data_parallel_ranks(self.args), trained),
             rollouts.experiences,
-            rollouts.metrics | rescued.metrics | of_step,
+            rollouts.metrics | taught | rescued.metrics | of_step,
         )
 
     def forwarded(self, samples: list[Experience]) -> tuple[list[Experience], list[torch.Tensor]]:
@@ -140,7 +150,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
 
     def _ranks(self) -> int:
         """Between which the forward passes are shared: a number that those of every model divide."""
-        groups = {"actor": self.actor_model_group, "reward": self.reward_model_group}
+        groups = {"actor": self.actor_model_group, "reward": self.reward_model_group, "teacher": self.teacher.group}
         groups["ref"] = self.initial_model_group or self.reference
         return math.lcm(*(data_parallel_ranks(self.args, name) for name, group in groups.items() if group is not None))
 
@@ -161,7 +171,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         """
         self._find_failed(experiences)
         raw = torch.cat([experience.rewards for experience in experiences])
-        failed = self._look_at_groups(experiences, raw)
+        failed, taught = self._look_at_groups(experiences, raw)
         apply_length_penalties(experiences, self.args)
         for experience, entropy in zip(experiences, entropies, strict=True):
             experience.info["row_entropy"] = masked_mean(entropy, experience.action_mask, dim=-1)
@@ -186,7 +196,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
             metrics["prefix/trust"] = self.trust.mean()
         for experience in experiences:
             experience.returns, experience.kl = experience.advantages.clone(), None
-        return Rollouts(experiences, failed, metrics)
+        return Rollouts(experiences, failed, taught, metrics)
 
     def _find_failed(self, experiences: list[Experience]) -> None:
         """A reward that is no number, as a reward model may give one, failed like the others; failed ones count 0."""
@@ -218,9 +228,10 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
     def _info(self, experiences: list[Experience], name: str) -> torch.Tensor:
         return self._in_place(experiences, [experience.info[name] for experience in experiences])
 
-    def _look_at_groups(self, experiences: list[Experience], raw_rewards: torch.Tensor) -> dict[int, str]:
-        """Controller and trust are told what came of their draws; returns the groups with too few right rows."""
-        rewards = self._in_place(experiences, [raw_rewards])
+    def _look_at_groups(self, experiences: list[Experience], raw: torch.Tensor) -> tuple[dict[int, str], torch.Tensor]:
+        """Controller and trust are told what came of their draws; returns the groups with too few right rows, and
+        (G, N) the rows that a teacher acts on."""
+        rewards = self._in_place(experiences, [raw])
         known = self._in_place(experiences, [self._known(experience) for experience in experiences])
         given = self._info(experiences, "prefix_ratio").float()
         chosen = self._info(experiences, "demonstration") if self.trust else torch.full_like(given, -1)
@@ -239,7 +250,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
                 self.trust.observe(names[group * size], [row for row in drawn if row[0] >= 0])
             if outcomes and sum(reward > 0 for _, reward in outcomes) <= self.args.hybrid.gate:
                 failed[group] = names[group * size]
-        return failed
+        return failed, taught_rows(rewards, known, self.args.teacher.on, self.args.hybrid.gate)
 
     def _group(self, experiences: list[Experience]) -> GroupAdvantages:
         """(G, N) advantages."""

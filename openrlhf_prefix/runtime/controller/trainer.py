@@ -32,6 +32,7 @@ from openrlhf_prefix.runtime.controller.resumable import Resumable
 from openrlhf_prefix.runtime.controller.rollout_log import RolloutLog
 from openrlhf_prefix.runtime.controller.stopping import Stopping
 from openrlhf_prefix.runtime.controller.supervised import SupervisedStage
+from openrlhf_prefix.runtime.controller.teacher import Teacher
 from openrlhf_prefix.runtime.controller.times import Times
 from openrlhf_prefix.runtime.controller.trackers import Trackers
 from openrlhf_prefix.runtime.controller.weight_check import WeightCheck
@@ -39,6 +40,7 @@ from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.settings import plugins
 from openrlhf_prefix.settings.derived import (
+    has_teacher,
     imitation_coef,
     make_sampler,
     prefixed_rows,
@@ -47,6 +49,7 @@ from openrlhf_prefix.settings.derived import (
     sft_steps,
     validation_size,
 )
+from openrlhf_prefix.settings.model import stop_ids
 from openrlhf_prefix.settings.secrets import for_servers, wandb_key
 
 
@@ -58,7 +61,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         plugins.load(args.hybrid.plugin)  # a length controller, or what trains, may be one of its rows
         self.context = context.take(args)
         deadlines.install(self.context.board)
-        *groups, engines = groups
+        *groups, engines, teacher = groups
         reference, groups[-1] = groups[-1], groups[-1] if args.algo.kl.init_coef else None  # which is that of the KL
         for flags, name in ((args.eval, "steps"), (args.ckpt, "save_steps")):
             if getattr(flags, name) == -1:  # upstream's way to say never
@@ -94,6 +97,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         self.trackers = self.wandb_logger = Trackers(self.wandb_logger, self.tensorboard_logger)
         self.tensorboard_logger = None
         demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, validation_size(args, train))
+        self.teacher = Teacher(args, self.total_steps, train, stop_ids(args, tokenizer), teacher)
         self.experience_maker = PrefixExperienceMaker(
             *groups,
             self.kl_ctl,
@@ -102,12 +106,11 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             sampler=self.sampler,
             rescue=Rescue(args, demonstrations),
             reference=reference,
+            teacher=self.teacher,
         )
         supervised = sft_steps(args, self.total_steps), sft_interval(args, self.total_steps)
         self.supervised = SupervisedStage(self, demonstrations, *supervised)
         self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
-        self.check = WeightCheck(args.run.check_weights_every)
-        self.weight_check: dict[str, float] = {}
         self.start_records()
         self.start_evaluations()
         self.start_states()
@@ -121,7 +124,9 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             self.parts["trust"] = self.sampler.trust
 
     def start_records(self) -> None:
-        """What a person will see of the run."""
+        """What a person will see of the run, and what is looked at for them."""
+        self.check = WeightCheck(self.args.run.check_weights_every)
+        self.weight_check: dict[str, float] = {}
         self.rollout_log = RolloutLog(self.folder, self.trackers, self.tokenizer, self.args)
         self.report = LiveReport(self.folder.path, self.args.run.report_seconds)
         self.silence = Silence()
@@ -129,6 +134,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
 
     def fit(self, global_step: int = 0) -> None:
         self.engines.connect()
+        self.teacher.load(self.strategy)
         self.clock.begin()
         known = [problem for problem in self.prompts_dataloader.problems if problem.pass_rate is not None]
         self.sampler.controller.know({problem.id: problem.pass_rate for problem in known})
@@ -204,11 +210,13 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             and global_steps % every == 0
             and not supervised,
             "supervised": supervised,
+            "teacher_coef": self.teacher.coef(global_steps),
         }
         ray.get(self.actor_model_group.async_run_method(method_name="prepare", **settings))
         status = super().ppo_train(global_steps)
         known = {name: value for name, value in status.items() if value is not None}
-        return known | {"prefix/low": low, "prefix/high": high} | controller.metrics()
+        of_teacher = {"teacher/coef": self.teacher.coef(global_steps)} if has_teacher(self.args) else {}
+        return known | {"prefix/low": low, "prefix/high": high} | controller.metrics() | of_teacher
 
     def _rejoin(self, generating: bool) -> None:
         """New engines take part in the weight sync, and hold the current weights if they are to generate."""

@@ -57,10 +57,9 @@ def ask(parts: list[str], given: Mapping[str, str] | None = None) -> Found:
 def needed(args: SimpleNamespace, total: float) -> float:
     """GiB of a GPU of `total` GiB that the run takes at most, by its plan; else the engines' share alone."""
     try:
-        model = architectures.load(args.actor.model_name_or_path)
-    except UserError:  # a model that no plan knows
+        plan = make_plan(args, architectures.load(args.actor.model_name_or_path), total * GIB)
+    except UserError:  # a model, or a teacher, that no plan knows
         return args.vllm.gpu_memory_utilization * total
-    plan = make_plan(args, model, total * GIB)
     return max(plan.total(phase) for phase in PHASES) / GIB
 
 

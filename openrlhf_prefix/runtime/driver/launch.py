@@ -40,6 +40,7 @@ from openrlhf_prefix.settings import config, secrets
 from openrlhf_prefix.settings.derived import gpus_needed, prefixed_rows, sft_steps
 from openrlhf_prefix.settings.model import check_head, check_weights, load_tokenizer, stop_ids
 from openrlhf_prefix.settings.resolve import Resolved
+from openrlhf_prefix.settings.teacher import check_context, check_teacher
 
 
 def train(resolved: Resolved) -> None:
@@ -145,7 +146,8 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
     check_rewards(args)
     tokenizer = load_tokenizer(args)
     check_head(args)
-    check_weights(args)
+    check_weights(args.actor.model_name_or_path)
+    check_teacher(args, tokenizer)
     budget = response_budget(args)
     counts, left_out = Counter(), Counter()
     train_set = load_problems(args.data.prompt_dataset, args, tokenizer, budget, args.data.prompt_split, counts)
@@ -158,6 +160,7 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
             f"{args.rollout.batch_size}: lower it, or add problems"
         )
     check_demonstrations(args, train_set, counts)
+    check_context(args, train_set)
     prompts = Prompts(tokenizer, args.data.apply_chat_template, args.data.input_template)
     for warning in (*samples.warnings(prompts, counts), try_reward(args, tokenizer, train_set[0])):
         if warning:

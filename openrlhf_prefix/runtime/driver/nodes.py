@@ -31,7 +31,7 @@ from openrlhf_prefix import pins
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.runtime.driver import gpus
 from openrlhf_prefix.runtime.platform import adapter
-from openrlhf_prefix.settings.derived import gpus_needed
+from openrlhf_prefix.settings.derived import gpus_needed, teacher_folder
 
 CONNECT_SECONDS = 10
 DISK_GIB = 20  # Ray's spilled objects and logs; checkpoints are on the file system of the run folder
@@ -179,7 +179,7 @@ def _paths(args: SimpleNamespace) -> list[str]:
 
 
 def _models(args: SimpleNamespace) -> list[str]:
-    names = [args.actor.model_name_or_path, *(args.reward.model_name_or_path or "").split(",")]
+    names = [args.actor.model_name_or_path, teacher_folder(args), *(args.reward.model_name_or_path or "").split(",")]
     return [name for name in names if name]
 
 

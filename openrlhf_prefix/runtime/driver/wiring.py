@@ -22,12 +22,14 @@ def wire(controller: Any = None, board: Any = None, secrets: Mapping[str, str] |
     from openrlhf.trainer.ray import vllm_engine
 
     from openrlhf_prefix.runtime.controller.trainer import PrefixTrainer
+    from openrlhf_prefix.runtime.driver.teacher import PlacedGroup, teacher_group
     from openrlhf_prefix.runtime.engine.rollout import PrefixRolloutActor
     from openrlhf_prefix.runtime.learner.actor import PrefixPolicyActor
     from openrlhf_prefix.runtime.learner.frozen import PrefixReferenceActor, PrefixRewardActor
 
     train_ppo_ray.PolicyModelActor = PrefixPolicyActor
     train_ppo_ray.ReferenceModelActor, train_ppo_ray.RewardModelActor = PrefixReferenceActor, PrefixRewardActor
+    train_ppo_ray.RayActorGroup = PlacedGroup
     vllm_engine.RolloutRayActor = PrefixRolloutActor
     start = partial((controller or PrefixTrainer).remote, secrets=secrets or {})
     deadlines.install(board)
@@ -35,9 +37,9 @@ def wire(controller: Any = None, board: Any = None, secrets: Mapping[str, str] |
     def train(args: SimpleNamespace) -> None:
         coef = args.algo.kl.init_coef
 
-        def remote(pretrain: str, strategy: Any, *groups: Any, **kwargs: Any) -> Any:
+        def remote(pretrain: str, strategy: Any, actor: Any, *groups: Any, **kwargs: Any) -> Any:
             args.algo.kl.init_coef = coef
-            return start(pretrain, strategy, *groups, **kwargs)
+            return start(pretrain, strategy, actor, *groups, teacher_group(args, actor), **kwargs)
 
         # All that train() asks of it; one more argument is seen by no other process, and on no dashboard.
         ppo_trainer.PPOTrainer = SimpleNamespace(remote=remote)

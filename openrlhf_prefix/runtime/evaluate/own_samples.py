@@ -7,7 +7,7 @@
 Samples are kept in a folder as they are judged. The same command goes on with it after a kill, and another verb or
 interval reads it again without an engine. A request's seed depends on --seed, the problem's id and the sample's number
 alone, so that a part of the file has the rates of the whole.
-Source: RIF-RFT (arXiv 2507.05386) for the filter, PrefixRL (2601.18795) for the collection; see docs/35-own-samples.md.
+Source: RIF-RFT (arXiv 2507.05386), PrefixRL (2601.18795); see docs/35-own-samples.md.
 """
 
 import argparse

@@ -27,7 +27,7 @@ from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
 from openrlhf_prefix.runtime.learner.sender import Sender
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.rows.batches import blank, counts_of, micro_batches, optimizer_steps
-from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
+from openrlhf_prefix.runtime.rows.fields import prefix_mask_of, teacher_of
 from openrlhf_prefix.runtime.rows.loss import forwards_every_row, hybrid_loss, on_policy
 from openrlhf_prefix.settings import plugins
 
@@ -66,15 +66,22 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.skipped_in_a_row = 0  # optimizer steps, see _count_skipped
         self.average: Average | None = None  # of the weights; set by the actor where train.enable_ema asks for one
 
-    def prepare(self, imitation_coef: float, measure_prefix: bool = False, supervised: bool = False) -> None:
+    def prepare(
+        self,
+        imitation_coef: float,
+        measure_prefix: bool = False,
+        supervised: bool = False,
+        teacher_coef: float = 0.0,
+    ) -> None:
         """Called before every rollout batch.
 
         Args:
             imitation_coef: weight of the imitation term.
             measure_prefix: whether to measure the prefix tokens' own gradient, one more pass over an optimizer step.
             supervised: the rows are whole demonstrations, to be trained by their likelihood at hybrid.sft_lr.
+            teacher_coef: weight of the teacher's term, on the rows that carry its log-probs.
         """
-        self.imitation_coef, self.measure_prefix = imitation_coef, measure_prefix
+        self.imitation_coef, self.measure_prefix, self.teacher_coef = imitation_coef, measure_prefix, teacher_coef
         self.hybrid_loss = hybrid_loss(self.args, supervised)
         self.on_policy = on_policy(self.args)
         # Where those of the policy were not measured before the step, they are measured in it.
@@ -166,7 +173,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
     def _loss(self, batch: list[Experience], counts: StepCounts, kl_ctl: float, sums: MetricSums) -> torch.Tensor:
         """Forward pass and loss of one micro-batch; the factor undoes the engine's mean over data-parallel ranks."""
         rows, inputs, output = self._forward(batch)
-        loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl, self.imitation_coef)
+        loss, of_batch = self.hybrid_loss(inputs, counts, kl_ctl, self.imitation_coef, self.teacher_coef)
         sums.add(of_batch | {"train/padding": padding(rows, self.args.ds.packing_samples)})
         if self.aux_loss:  # of a mixture of experts: a mean over rows, like the others over the whole step
             share = (inputs.action_mask.any(-1).sum() / max(counts.rows, 1.0)).to(loss.dtype)
@@ -217,6 +224,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
             entropy=entropy,
             row_entropy=_of_rows(rows, "row_entropy"),
             reference=rows.base_action_log_probs,
+            teacher=teacher_of(rows),
         )
 
 

@@ -1,4 +1,4 @@
-"""Reference and reward model: OpenRLHF's actors, on the machine underneath like the policy."""
+"""Reference, teacher and reward model: OpenRLHF's actors, on the machine underneath like the policy."""
 
 from typing import Any
 
@@ -21,9 +21,21 @@ class OnPlatform:
 class PrefixReference(OnPlatform, seams.undecorated(ReferenceModelActor)):
     """OpenRLHF's reference model, with the policy's head."""
 
+    role = "the reference model"
+
     def init_model_from_pretrained(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         super().init_model_from_pretrained(strategy, *args, **kwargs)
-        head.fuse(self.model, strategy.args, "the reference model")
+        head.fuse(self.model, strategy.args, self.role)
+
+
+class PrefixTeacher(PrefixReference):
+    """A second one of another model, which lies where teacher.offload says."""
+
+    role = "the teacher"
+
+    def init_model_from_pretrained(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        strategy.args.ref.offload = strategy.args.teacher.offload  # the copy of this process
+        super().init_model_from_pretrained(strategy, *args, **kwargs)
 
 
 class PrefixReward(OnPlatform, seams.undecorated(RewardModelActor)):
@@ -31,4 +43,5 @@ class PrefixReward(OnPlatform, seams.undecorated(RewardModelActor)):
 
 
 PrefixReferenceActor = ray.remote(num_gpus=1)(PrefixReference)
+PrefixTeacherActor = ray.remote(num_gpus=1)(PrefixTeacher)
 PrefixRewardActor = ray.remote(num_gpus=1)(PrefixReward)

@@ -20,8 +20,8 @@ import torch.distributed as dist
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.utils.seqlen_balancing import get_minimum_num_micro_batch_size, get_seqlen_balanced_partitions
 
-from openrlhf_prefix.algorithm.hybrid import StepCounts
-from openrlhf_prefix.runtime.rows.fields import length_of, prefix_mask_of
+from openrlhf_prefix.algorithm.hybrid import StepCounts, taught
+from openrlhf_prefix.runtime.rows.fields import length_of, prefix_mask_of, teacher_of
 
 STEP, COUNTS = "optimizer_step", "step_counts"  # entries of a dealt row's info
 
@@ -124,16 +124,19 @@ def deal(rows: list[Experience], step_rows: int, ranks: int, trained: Sequence[b
     return [row for share in shares for row in share]
 
 
-def _counted(step: list[Experience]) -> tuple[int, int, int]:
-    """Rows with an action token, action tokens, and sampled tokens of an optimizer step."""
+def _counted(step: list[Experience]) -> tuple[int, int, int, int]:
+    """Rows with an action token, action tokens, sampled tokens, and tokens that a teacher acts on."""
     action = sum(int(row.action_mask.sum()) for row in step)
     prefix = sum(int(prefix_mask_of(row).sum()) for row in step)
-    return sum(bool(row.action_mask.any()) for row in step), action, action - prefix
+    judged = [(row, teacher) for row in step if (teacher := teacher_of(row)) is not None]
+    count = sum(int(taught(teacher, row.action_mask.bool(), prefix_mask_of(row)).sum()) for row, teacher in judged)
+    return sum(bool(row.action_mask.any()) for row in step), action, action - prefix, count
 
 
 def counts_of(step: list[list[Experience]]) -> StepCounts:
     """The counts of a whole optimizer step, over all ranks and the rows that left it, as deal() wrote them down."""
-    return StepCounts(*map(float, step[0][0].info[COUNTS].tolist()))
+    rows, tokens, sampled, count, trained = map(float, step[0][0].info[COUNTS].tolist())
+    return StepCounts(rows, tokens, sampled, trained, count)
 
 
 def optimizer_steps(rows: list[Experience]) -> list[list[Experience]]:

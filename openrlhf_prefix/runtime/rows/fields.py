@@ -1,10 +1,13 @@
-"""What a row carries beyond OpenRLHF's Experience: its prefix, as one integer, and its entropies."""
+"""What a row carries beyond OpenRLHF's Experience: its prefix, as one integer, entropies, a teacher's log-probs."""
 
+import math
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
+
+TEACHER = "teacher_log_probs"  # entry of info, (B, A): NaN where the teacher does not act; absent where there is none
 
 
 class ActorForward(NamedTuple):
@@ -28,3 +31,18 @@ def prefix_mask_of(experience: Experience) -> torch.Tensor:
     lengths = torch.as_tensor([int(length) for length in experience.info["prefix_length"]])
     mask = experience.action_mask.bool()
     return mask & (mask.cumsum(-1) <= lengths.to(mask.device).unsqueeze(-1))
+
+
+def teacher_of(experience: Experience) -> torch.Tensor | None:
+    """(B, A) log-probs by the teacher, NaN where it does not act; None where it acts on no row.
+
+    In a micro-batch they are a list of rows, each as wide as it was before; blank rows are narrower now.
+    """
+    if TEACHER not in experience.info:
+        return None
+    mask = experience.action_mask
+    found = torch.full(mask.shape, math.nan, device=mask.device)
+    for place, row in enumerate(experience.info[TEACHER]):
+        values = row.flatten()[: mask.shape[1]]
+        found[place, : len(values)] = values.to(mask.device)
+    return found

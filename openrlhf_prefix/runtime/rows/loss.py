@@ -13,7 +13,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss
 from openrlhf_prefix.algorithm.imitation import needs_entropy
-from openrlhf_prefix.runtime.rows.fields import prefix_mask_of
+from openrlhf_prefix.runtime.rows.fields import prefix_mask_of, teacher_of
 
 MIN_AUX_LOSS = 1e-8  # OpenRLHF computes the loss of a mixture's router from here on
 
@@ -44,6 +44,7 @@ def hybrid_loss(args: SimpleNamespace, supervised: bool = False) -> HybridLoss:
         kl_on_prefix=args.prefix.in_kl,
         entropy_on_prefix=args.prefix.in_entropy,
         correction=correction,
+        teacher_clamp=args.teacher.clamp,
     )
     if not supervised:
         return loss
@@ -52,9 +53,9 @@ def hybrid_loss(args: SimpleNamespace, supervised: bool = False) -> HybridLoss:
 
 
 def trained_tokens(row: Experience, loss: HybridLoss) -> int:
-    """Action tokens of a row that the policy's or the imitation term trains."""
+    """Action tokens of a row that the policy's, the imitation or the teacher's term trains."""
     action = row.action_mask.bool()
-    return int(loss.learns_from(action, prefix_mask_of(row), row.advantages).sum())
+    return int(loss.learns_from(action, prefix_mask_of(row), row.advantages, teacher_of(row)).sum())
 
 
 def trains(tokens: int, args: SimpleNamespace) -> bool:

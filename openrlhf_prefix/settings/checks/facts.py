@@ -19,8 +19,11 @@ from openrlhf_prefix.settings.derived import (
     buffer_size,
     data_parallel_ranks,
     has_reference,
+    has_teacher,
     make_sampler,
+    placement,
     prefixed_rows,
+    teacher_folder,
 )
 
 
@@ -75,6 +78,22 @@ class Facts:
     def alone(self) -> bool:
         """Every row is a whole demonstration: nothing is sampled."""
         return self.hybrid.demonstration == "whole" and self.prefixed == self.group
+
+    @property
+    def taught(self) -> bool:
+        """A teacher has a term in the loss."""
+        return has_teacher(self._args)
+
+    @property
+    def teacher_gpus(self) -> tuple[int, int] | None:
+        """Nodes and GPUs of each, for a teacher that is a model of its own."""
+        return placement(self._args, "teacher") if teacher_folder(self._args) else None
+
+    @property
+    def taught_alone(self) -> bool:
+        """Sampled rows train by a teacher's word alone, to the end of the run."""
+        flags = self.teacher
+        return bool(self.taught and flags.on == "all" and flags.instead and not flags.steps)
 
     @property
     def trains_whole(self) -> bool:

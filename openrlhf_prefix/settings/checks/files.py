@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from openrlhf_prefix.data.files import check_datasets, check_exists
 from openrlhf_prefix.errors import UserError
+from openrlhf_prefix.settings.derived import teacher_folder
 
 
 def check_files(args: argparse.Namespace | SimpleNamespace) -> None:
@@ -12,6 +13,7 @@ def check_files(args: argparse.Namespace | SimpleNamespace) -> None:
     named = {
         "actor.model_name_or_path": args.actor.model_name_or_path,
         "train.agent_func_path": args.train.agent_func_path,
+        "teacher.model": teacher_folder(args),
     }
     sets = {"data.prompt_dataset": args.data.prompt_dataset, "eval.dataset": args.eval.dataset}
     for url in args.reward.remote_url if isinstance(args.reward.remote_url, list) else []:

@@ -17,7 +17,7 @@ def _weight(name: str) -> Rule:
 
 GROUPS: list[Rule] = [
     (
-        lambda a: a.group == 1 and not a.alone and a.hybrid.sampled == "advantage",
+        lambda a: a.group == 1 and not a.alone and not a.taught_alone and a.hybrid.sampled == "advantage",
         "rollout.n_samples_per_prompt is 1, and preset {a.hybrid.preset} compares the answers to one problem with "
         "each other: give 2 or more (8 is the paper's)",
     ),

@@ -31,9 +31,7 @@ def row(name: str) -> list[str]:
 
 def test_a_row_has_default_meaning_and_what_moves_the_default() -> None:
     keep = row("prefix.keep")
-    assert keep[1] == "`0.2`" and keep[3].startswith(
-        "`0.0` rft, self_sft, sft_then_rft, prefix_context; `1.0` sft, sft_f"
-    )
+    assert keep[1] == "`0.2`" and keep[3].startswith("`0.0` rft, self_sft, sft_then_rft, prefix_context, opd")
     assert row("hybrid.sft_steps")[3] == "`-1` sft_then_rft, prefix_after_sft"
     assert row("prefix.in_entropy")[1:] == [
         "`false`",

@@ -270,3 +270,24 @@ def test_the_plan_tells_the_disk_that_checkpoints_take(flags, held, capsys):
     assert held in written
     host = 227 if "--ckpt.disable_ds" in flags else 227 + 85
     assert f"host memory: {host} GiB a node" in written
+
+
+@pytest.mark.parametrize(
+    ("flags", "row", "host"),
+    [
+        ([], f"{'teacher':<18}" + 3 * "      7.63" + "   bf16", 312),
+        (
+            ["--teacher.offload"],
+            f"{'teacher':<18}" + 3 * "      0.00" + "   7.6 on the host for each of its GPUs",
+            373,
+        ),
+        (["--hybrid.preset", "opsd", "--teacher.model", "self"], None, 312),
+    ],
+)
+def test_the_teacher_lies_beside_the_policy_in_every_phase(flags, row, host, capsys):
+    """32,763,876,352 parameters x 2 bytes on 8 GPUs are 7.63 GiB."""
+    teacher = ["--hybrid.preset", "opd", "--teacher.model", "Qwen/Qwen2.5-32B", "--problems", "1000"]
+    plan(["--config", str(CONFIGS / "qwen2.5_math_7b" / "prefix_rft.yaml"), *teacher, *flags])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("teacher")] == ([row] if row else [])
+    assert any(line.startswith(f"host memory: {host} GiB a node") for line in lines)

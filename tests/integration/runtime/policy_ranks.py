@@ -62,12 +62,12 @@ def _rank(rank: int, ranks: int, port: int, job: Callable[..., None], arguments:
     torch.distributed.destroy_process_group()
 
 
-def make_frozen(strategy: Any, model: Path) -> Any:
-    """A rank of the reference model beside the policy of the same rank."""
+def make_frozen(strategy: Any, model: Path, kind: type | None = None) -> Any:
+    """A rank of the reference model, or of another `kind`, beside the policy of the same rank."""
     from openrlhf_prefix.runtime.learner.frozen import PrefixReference
 
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    frozen = PrefixReference(ranks, rank, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
+    frozen = (kind or PrefixReference)(ranks, rank, os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
     frozen.init_model_from_pretrained(strategy, str(model))
     return frozen
 

@@ -64,6 +64,7 @@ def test_the_loss_of_every_preset(alone):
             imitation_mean=row.imitation_mean,
             convex=row.convex,
             whole=row.demonstration == "whole" or row.rescue != "none",
+            teacher_coef=row.teacher_coef,
             **(ALONE if alone else {}),
         )
         for name, row in PRESETS.items()

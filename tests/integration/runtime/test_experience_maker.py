@@ -45,6 +45,7 @@ def maker(keep: float = 0.2, scope: str = "batch") -> PrefixExperienceMaker:
             error_limit=0.5,
         ),
         algo=SimpleNamespace(kl=SimpleNamespace(use_loss=False)),
+        teacher=SimpleNamespace(on="all"),
     )
     made.kl_ctl = SimpleNamespace(value=0.0)
     made.controller, made.trust = CONTROLLERS["on_failure"](Settings(PrefixSchedule())), None

@@ -115,6 +115,7 @@ def test_rows_that_nobody_reads_come_back_without_log_probs(keep, passes, monkey
     maker.args.train.colocate_all = maker.args.train.colocate_actor_ref = False
     maker.strategy, maker.tokenizer = SimpleNamespace(args=maker.args), SimpleNamespace(pad_token_id=0)
     maker.actor_model_group, maker._passes, maker._unseen, maker._entropies = Group(), None, [], []
+    maker.teacher = SimpleNamespace(group=None)
     maker.critic_model_group = maker.initial_model_group = maker.reward_model_group = maker.reference = None
     ray = SimpleNamespace(get=lambda references: references, put=lambda value: value)
     monkeypatch.setattr("openrlhf.trainer.ppo_utils.experience_maker.ray", ray)

@@ -88,6 +88,7 @@ def batches_of(folder: Path, cases: list[tuple[int, dict[str, Any]]]) -> None:
     from openrlhf_prefix.algorithm.schedules import PrefixSchedule
     from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
     from openrlhf_prefix.runtime.controller.rescue import Rescue
+    from openrlhf_prefix.runtime.controller.teacher import Teacher
     from openrlhf_prefix.runtime.seams import replaced
 
     flags = {"ds.zero_stage": 3, "algo.kl.init_coef": 0.01, "prefix.prefixed_per_group": 0}
@@ -115,6 +116,7 @@ def batches_of(folder: Path, cases: list[tuple[int, dict[str, Any]]]) -> None:
                 SimpleNamespace(pad_token_id=0),
                 sampler=sampler,
                 rescue=Rescue(args, SimpleNamespace(by_id={})),
+                teacher=Teacher(args, 10, [], [], None),
             )
             batch = maker.make([rollout(number, vocabulary) for number in range(rows)], step=0)
         trained = [row for row in batch.rows if row.action_mask.any()]

@@ -103,12 +103,16 @@ def test_micro_batches_add_up_to_the_whole_step(divisor: str, sizes: list[int]) 
     draws = [torch.randn(6, 9, generator=generator) for _ in range(6)]
     log_probs, old, rollout = (0.3 * draw for draw in draws[:3])
     of_rows = torch.rand(6, 1, generator=generator)
-    whole = LossRows(log_probs, old, draws[3], action, prefix, rollout, draws[4], draws[5].abs(), of_rows, draws[1])
-    counts = StepCounts(6.0, float(action.sum()), float((action & ~prefix).sum()))
+    sampled = action & ~prefix
+    teacher = torch.where(draws[0] > -0.5, draws[2], torch.nan)
+    others = (rollout, draws[4], draws[5].abs(), of_rows, draws[1], teacher)
+    whole = LossRows(log_probs, old, draws[3], action, prefix, *others)
+    taught = float((sampled & ~teacher.isnan()).sum())
+    counts = StepCounts(6.0, float(action.sum()), float(sampled.sum()), taught=taught)
     loss = HybridLoss("ppo", divisor, 9, entropy_coef=0.1, correction=Correction("seq", "mask", "ratio", 0.7, 1.4))
     parts = zip(*(getattr(whole, name).split(sizes) for name in vars(whole)), strict=True)
-    value = sum(loss(LossRows(*part), counts, 0.2)[0] for part in parts)
-    assert value.item() == pytest.approx(loss(whole, counts, 0.2)[0].item(), abs=1e-6)
+    value = sum(loss(LossRows(*part), counts, 0.2, teacher_coef=0.7)[0] for part in parts)
+    assert value.item() == pytest.approx(loss(whole, counts, 0.2, teacher_coef=0.7)[0].item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("imitation", [POLICY, *IMITATION])

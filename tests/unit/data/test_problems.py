@@ -61,6 +61,8 @@ def flags(**changed: Any) -> SimpleNamespace:
         "prefix.demonstration_fraction": 1.0,
         "prefix.long_demonstrations": "refuse",
         "prefix.stop_before_answer": True,
+        "teacher.context": "plain",
+        "teacher.template": "{demonstration}!{prompt}",
         "train.seed": 42,
         "verifier.workers": 1,
         "verifier.fallback": "none",
@@ -551,3 +553,19 @@ def test_a_parquet_table_and_a_folder_hold_what_the_lines_hold(tmp_path: Path) -
         assert first.prompt_ids.tolist() == ids("s:S;u:why;a:")
         assert [found.tolist() for found in first.demonstrations] == [ids("xy"), ids("zw")]
         assert (first.limits, second.demonstrations) == ((1, 1), ())
+
+
+def test_a_teacher_is_shown_the_prompt_around_each_demonstration_that_is_kept(tmp_path: Path) -> None:
+    """Of texts and of chat messages; the shown text goes through the same template as the prompt alone."""
+    shown = {"teacher__context": "demonstration", "prefix__stop_before_answer": False}
+    rows = [{"prompt": "q", "answer": "7", "demonstrations": ["xyz", "x" * 9, "{prompt}"]}]
+    (problem,) = load(tmp_path, *rows, **shown, prefix__long_demonstrations="drop", data__input_template="<{}>")
+    assert [list(one) for one in problem.shown] == [ids("<xyz!q>"), ids("<{prompt}!q>")]
+    assert len(problem.demonstrations) == 2 and list(problem.prompt_ids) == ids("<q>")
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+    (chat,) = load(tmp_path, rows[0] | {"prompt": messages, "demonstrations": "xyz"}, **shown, **CHAT)
+    assert list(chat.shown[0]) == ids("s:s;u:xyz!q;a:") and list(chat.prompt_ids) == ids("s:s;u:q;a:")
+    assert load(tmp_path, *rows, prefix__long_demonstrations="drop")[0].shown == ()
+
+
+CHAT = {"data__apply_chat_template": True}

@@ -60,6 +60,17 @@ SWITCHES += ("ds.enable_sleep", "train.colocate_actor_ref")
 SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss", "ds.load_in_4bit", "ds.use_liger_kernel")
 
 
+OPD = {"hybrid__preset": "opd", "teacher__model": "some/model"}
+
+
+def of_preset(name: str) -> dict[str, object]:
+    """The preset, and what it needs of a user."""
+    row = PRESETS[name]
+    alone = {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16} if row.samples == 1 else {}
+    teacher = {"teacher__model": "some/model"} if row.teacher_coef and row.teacher_model is None else {}
+    return {"hybrid__preset": name, **alone, **teacher}
+
+
 def resolved(**explicit: object) -> SimpleNamespace:
     """Nested flags from what the user set; a double underscore in a keyword stands for the dot."""
     explicit = {name.replace("__", "."): value for name, value in explicit.items()}
@@ -97,8 +108,7 @@ def test_the_default_preset_is_prefix_rft() -> None:
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
     row = PRESETS[name]
-    alone = {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16} if row.samples == 1 else {}
-    args = resolved(hybrid__preset=name, **alone)
+    args = resolved(**of_preset(name))
     assert (args.hybrid.estimator, args.hybrid.baseline) == (row.estimator, row.baseline)
     assert (args.hybrid.divisor, args.hybrid.clip_prefix) == (row.divisor, row.clip_prefix)
     assert (args.prefix.prefixed_per_group, args.prefix.keep) == (row.prefixed_per_group, row.keep)
@@ -209,6 +219,26 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
             {"prefix__trust": 1.0, "algo__dynamic_filtering_enable": True},
             "drops the groups that failed before prefix.trust sees them",
         ),
+        ({"hybrid__preset": "opd"}, "preset opd learns from a teacher, and none is named"),
+        ({"teacher__model": "some/model"}, "have no effect without a weight"),
+        ({"teacher__steps": 5}, "have no effect without a weight"),
+        ({**OPD, "teacher__steps": -2}, "-1 for half of it"),
+        ({**OPD, "hybrid__sft_steps": 5, "teacher__steps": 5}, "supervised steps ask no teacher"),
+        ({**OPD, "hybrid__sft_steps": -1, "teacher__steps": -1}, "supervised steps ask no teacher"),
+        ({**OPD, "teacher__clamp": 0.0}, "teacher.clamp is above 0"),
+        ({**OPD, "teacher__end": -0.1}, "teacher.coef and teacher.end are 0 or more"),
+        ({**OPD, "teacher__model": "self"}, "would compare the policy with itself"),
+        ({**OPD, "teacher__context": "demonstration", "teacher__template": "{prompt}"}, "hold {prompt} and {demonstr"),
+        ({**OPD, "algo__dynamic_filtering_enable": True}, "drops the groups that failed before the teacher sees them"),
+        (
+            {**OPD, "train__colocate_all": True, "vllm__num_engines": 2, "teacher__num_nodes": 2},
+            "put the teacher on the GPUs of the actor",
+        ),
+        (
+            {"hybrid__preset": "sft", "rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16}
+            | {"teacher__coef": 1.0, "teacher__model": "m"},
+            "nothing is sampled for a teacher to judge",
+        ),
         ({"prefix__stages": [0.5, 2.0]}, "prefix.stages is [0.5, 2.0]"),
         ({"prefix__span": 1.5}, "prefix.span is 1.5"),
     ],
@@ -220,8 +250,7 @@ def test_methods_whose_flags_do_not_fit_together_are_refused(explicit: dict, mes
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_the_authors_values_refuse_no_preset_for_a_flag_that_nobody_set(name: str) -> None:
     """Their estimator is for a baseline of plain rows, their dual clip for a clipped ratio; the rest is for all."""
-    row, samples = PRESETS[name], {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16}
-    args = resolved(hybrid__preset=name, prefix__compat="official", **(samples if PRESETS[name].samples == 1 else {}))
+    row, args = PRESETS[name], resolved(**of_preset(name), prefix__compat="official")
     checks.check_flags(args)
     assert args.hybrid.estimator == ("dr_grpo_prefix" if row.baseline == "plain" else row.estimator)
     assert args.actor.dual_clip == (3.0 if row.clip else None) and args.actor.entropy_coef == 0.001
@@ -309,6 +338,33 @@ def test_the_weight_of_imitation_moves_by_a_cosine_and_stays() -> None:
     assert found == pytest.approx([0.9, 0.475, 0.05, 0.05])
     args.hybrid.imitation_steps = None
     assert derived.imitation_coef(args, 500, total_steps=1000) == pytest.approx(0.475)
+
+
+def test_the_weight_of_the_teacher_moves_linearly_and_ends_hard() -> None:
+    """kdrl: 0.2 -> 0.002 over the run. opd_then_rft: 1 for half of it, then 0."""
+    kdrl, opd = resolved(**of_preset("kdrl")), resolved(**of_preset("opd_then_rft"))
+    assert [derived.teacher_coef(kdrl, step, 100) for step in (0, 50, 100)] == pytest.approx([0.2, 0.101, 0.0])
+    assert [derived.teacher_coef(opd, step, 11) for step in (0, 4, 5, 10)] == [1.0, 1.0, 0.0, 0.0]
+    opd.teacher.steps, opd.teacher.end = 4, 0.5
+    assert [derived.teacher_coef(opd, step, 11) for step in range(5)] == [1.0, 0.875, 0.75, 0.625, 0.0]
+    assert derived.teacher_coef(resolved(), 0, 11) == 0.0
+
+
+def test_one_answer_is_enough_where_the_teacher_has_the_only_word() -> None:
+    """With a reward stage behind it there is nothing to compare the answer with."""
+    alone = {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16}
+    checks.check_flags(resolved(**OPD, **alone))
+    assert "give 2 or more" in refusal(**{**OPD, **alone, "hybrid__preset": "opd_then_rft"})
+
+
+def test_a_teacher_has_gpus_of_its_own_or_shares_the_actors() -> None:
+    """The actor has 2, one engine of 1; teacher.num_nodes x num_gpus_per_node beside them."""
+    given = {**OPD, "reward__remote_url": "math-verify"}
+    assert derived.gpus_needed(resolved(**given)) == 2 + 1 + 2
+    wider = resolved(**given, teacher__num_nodes=2, teacher__num_gpus_per_node=8)
+    assert derived.gpus_needed(wider) == 2 + 1 + 16 and derived.data_parallel_ranks(wider, "teacher") == 16
+    assert derived.gpus_needed(resolved(**given, train__colocate_all=True)) == 2
+    assert derived.gpus_needed(resolved(**{**given, "hybrid__preset": "opsd", "teacher__model": "self"})) == 2 + 1
 
 
 @pytest.mark.parametrize(
@@ -535,6 +591,8 @@ def files(**named: object) -> SimpleNamespace:
         "eval.dataset": None,
         "train.agent_func_path": None,
         "reward.remote_url": None,
+        "teacher.model": None,
+        "teacher.coef": 1.0,
     }
     return config.nested({**flat, **{name.replace("__", "."): value for name, value in named.items()}})
 
@@ -553,6 +611,7 @@ def test_files_that_exist_and_hub_names_pass(tmp_path: Path) -> None:
         ("data.prompt_dataset", "org/data,data/absent.jsonl"),  # one slash, but the suffix of a file
         ("actor.model_name_or_path", "/nowhere/model"),
         ("eval.dataset", "a/b/c"),
+        ("teacher.model", "/nowhere/teacher"),
         ("reward.remote_url", ["absent/reward.py"]),
     ],
 )

@@ -21,6 +21,7 @@ LEARNING_RATE = 1.0
 TEMPERATURE = 0.8
 CLIP_LOW, CLIP_HIGH, DUAL_CLIP = 0.2, 0.28, 3.0
 BAND = (0.8, 1.25)  # train/rollout correction, tokens outside are dropped
+TEACHER_CLAMP = 0.5
 # prompt, prefix and continuation tokens; advantage of the continuation and of the kept prefix tokens
 SHAPES = (
     (3, 0, 40, 0.75, 0.0),  # cut at the budget
@@ -52,6 +53,7 @@ class Terms:
     imitation_mean: str = "tokens"  # divisors of the two terms: each its own tokens, or all as the "policy"
     convex: bool = False
     whole: bool = False  # prefixed rows are demonstrations to their end, with nothing sampled
+    teacher_coef: float = 0.0  # of the rows that a teacher has judged; 0: there is none
     on_policy: bool = False  # the policy before the update is the one that trains: no row says what it was
 
 
@@ -82,6 +84,7 @@ class Row:
     rollout: torch.Tensor  # (A,) of the engine; meaningless on prefix tokens
     base: torch.Tensor  # (A,) of the reference model
     entropy: float  # mean over its tokens before the update
+    teacher: torch.Tensor  # (A,) log-probs by a teacher; NaN for prefix tokens, the last token, and every third row
 
 
 def make_model(folder: Path, tied: bool = False) -> None:
@@ -114,7 +117,7 @@ def load_model(folder: Path) -> Any:
 
 def make_rows(model: Any, whole: bool = False, on_policy: bool = False) -> list[Row]:
     """The rows; log-probs lie around the model's own, so that some tokens are clipped and some are dropped."""
-    generator = torch.Generator().manual_seed(11)
+    generator, of_teacher = torch.Generator().manual_seed(11), torch.Generator().manual_seed(12)
     rows = []
     for prompt, prefix, continuation, advantage, of_prefix in SHAPES:
         if whole and prefix:
@@ -125,6 +128,8 @@ def make_rows(model: Any, whole: bool = False, on_policy: bool = False) -> list[
         noise = torch.randn(4, len(log_probs), generator=generator)
         kept = noise[3, :prefix] > 0.8  # about a fifth
         old = log_probs if on_policy else log_probs + 0.15 * noise[0]
+        teacher = log_probs + 0.5 * torch.randn(len(log_probs), generator=of_teacher)
+        teacher[:prefix] = teacher[-1] = torch.nan
         rows.append(
             Row(
                 tokens=tokens,
@@ -135,6 +140,7 @@ def make_rows(model: Any, whole: bool = False, on_policy: bool = False) -> list[
                 rollout=torch.cat([torch.zeros(prefix), (old + 0.15 * noise[1])[prefix:]]),
                 base=log_probs + 0.3 * noise[2],
                 entropy=0.2 * len(rows),
+                teacher=teacher if len(rows) % 3 else torch.full_like(teacher, torch.nan),
             )
         )
     return rows
@@ -167,7 +173,7 @@ def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tens
     """This row's share of the step's loss, token by token as the definitions have it."""
     log_probs, entropies = _forward(model, row.tokens, row.prompt)
     n_all, n_sampled = (sum(len(r.old) - hide * r.prefix for r in step) for hide in (0, 1))
-    policy, imitated, sampled_part = [], [], []
+    policy, imitated, sampled_part, taught = [], [], [], []
     for t in range(len(log_probs)):
         sampled, advantage = t >= row.prefix, row.advantages[t]
         if not sampled and terms.imitation != "policy":
@@ -179,7 +185,12 @@ def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tens
         policy.append(_surrogate((log_probs[t] - row.old[t]).exp(), advantage, terms.clip))
         if sampled and terms.correction:
             weight = float((row.old[t] - row.rollout[t]).exp())
-            policy[-1] = (weight if BAND[0] <= weight <= BAND[1] else 0.0) * policy[-1]
+            weight = weight if BAND[0] <= weight <= BAND[1] else 0.0
+            policy[-1] = weight * policy[-1]
+        if terms.teacher_coef and not row.teacher[t].isnan():
+            d = (row.teacher[t] - row.old[t]).clamp(-TEACHER_CLAMP, TEACHER_CLAMP)
+            taught.append(_surrogate((log_probs[t] - row.old[t]).exp(), d, terms.clip))
+            taught[-1] = (weight if terms.correction else 1.0) * taught[-1]
         if sampled:
             toward = row.base[t] - log_probs[t]
             k3 = toward.exp() - 1 - toward
@@ -188,6 +199,8 @@ def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tens
     of_row, of_step = (len(policy), n_sampled) if apart else (len(log_probs), n_all)
     of_policy = _divided(policy, of_row, of_step, step, terms.divisor)
     beside = _divided(sampled_part, len(sampled_part), n_sampled, step, terms.divisor)
+    n_taught = sum(int((~r.teacher.isnan()).sum()) for r in step)
+    beside = beside + terms.teacher_coef * sum(taught, torch.zeros(())) / max(n_taught, 1)
     if terms.imitation == "policy":
         return of_policy + beside
     if terms.imitation_mean == "tokens":

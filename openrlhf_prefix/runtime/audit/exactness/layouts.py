@@ -12,6 +12,7 @@ from openrlhf_prefix.runtime.audit.exactness.batch import (
     CLIP_LOW,
     DUAL_CLIP,
     STEP_ROWS,
+    TEACHER_CLAMP,
     TEMPERATURE,
     Terms,
 )
@@ -109,6 +110,7 @@ def flags(layout: Layout, terms: Terms) -> dict[str, Any]:
         "hybrid.imitation_mean": terms.imitation_mean,
         "hybrid.convex": terms.convex,
         "hybrid.imitation_coef": 1.0 if terms.imitation == "policy" else terms.imitation_coef,
+        "teacher.clamp": TEACHER_CLAMP,
         "prefix.keep": 1.0,  # the batch brings its own selection
         "reward.remote_url": "math-verify",
     }

@@ -22,6 +22,7 @@ from openrlhf_prefix.runtime.audit.exactness.batch import LEARNING_RATE, STEP_RO
 from openrlhf_prefix.runtime.audit.exactness.layouts import Layout, flags
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.rows.batches import COUNTS, STEP, deal
+from openrlhf_prefix.runtime.rows.fields import TEACHER
 from openrlhf_prefix.runtime.rows.loss import hybrid_loss, trained_tokens, trains
 from openrlhf_prefix.runtime.seams import replaced
 from openrlhf_prefix.settings.resolve import flags_of
@@ -56,8 +57,9 @@ def train(
         micro_train_batch_size=max(layout.micro, 1),
     )
     if not upstream:
-        trainer.prepare(terms.imitation_coef, measure_prefix=True)  # which must leave nothing behind
-    experiences = [experience(row) for row in rows]
+        # What it measures must leave nothing behind.
+        trainer.prepare(terms.imitation_coef, measure_prefix=True, teacher_coef=terms.teacher_coef)
+    experiences = [experience(row, taught=terms.teacher_coef > 0) for row in rows]
     if terms.on_policy:
         for one in experiences:
             one.action_log_probs = torch.full_like(one.action_log_probs, torch.nan)
@@ -125,13 +127,14 @@ def make_actor(strategy: Any, model: Path) -> tuple[Any, Any, Any]:
     return strategy.prepare((actor, settings))
 
 
-def experience(row: Row) -> Experience:
+def experience(row: Row, taught: bool = False) -> Experience:
     """A row as OpenRLHF's Experience of one row: everything about actions lies on the grid of tokens 1..T-1."""
     length = len(row.tokens)
 
     def on_grid(values: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.pad(values, (row.prompt - 1, 0)).unsqueeze(0)
 
+    info = {"prefix_length": torch.tensor([row.prefix]), "row_entropy": torch.tensor([row.entropy])}
     return Experience(
         sequences=row.tokens.unsqueeze(0),
         attention_mask=torch.ones(1, length, dtype=torch.long),
@@ -144,5 +147,5 @@ def experience(row: Row) -> Experience:
         response_length=torch.tensor([length - row.prompt]),
         total_length=torch.tensor([length]),
         truncated=torch.zeros(1),
-        info={"prefix_length": torch.tensor([row.prefix]), "row_entropy": torch.tensor([row.entropy])},
+        info=info | ({TEACHER: on_grid(row.teacher)} if taught else {}),
     )
