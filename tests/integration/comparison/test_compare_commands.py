@@ -173,7 +173,7 @@ def test_a_folder_has_one_comparison_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["compare.yaml", "ablations.yaml", "imperfect.yaml"])
+@pytest.mark.parametrize("name", ["compare.yaml", "ablations.yaml", "imperfect.yaml", "small_steps.yaml"])
 def test_the_shipped_files_are_valid(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their task and model are stood in for by files of the same names."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")

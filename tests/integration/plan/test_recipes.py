@@ -13,9 +13,8 @@ from openrlhf_prefix.settings.resolve import resolve
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs"
 PARTS = sorted((CONFIGS / "base").glob("*.yaml"))
-COMPARISONS = [
-    CONFIGS / f"{name}.yaml" for name in ("compare", "ablations", "imperfect")
-]  # see test_compare_commands.py
+# See test_compare_commands.py.
+COMPARISONS = [path for path in CONFIGS.rglob("*.yaml") if "\ntasks:" in path.read_text(encoding="utf-8")]
 RECIPES = sorted(path for path in CONFIGS.rglob("*.yaml") if path not in PARTS + COMPARISONS)
 SMALL = "smollm2"  # on a CPU, from tasks of reasoning-gym
 MODELS = sorted(path.parent.name for path in CONFIGS.glob("*/prefix_rft.yaml") if path.parent.name != SMALL)
