@@ -41,6 +41,12 @@ SHOWN = {"teacher.template": "{demonstration}\n\n{prompt}"}  # of the letters th
 PRESETS: dict[str, dict[str, Any]] = {
     "sft_f": {**ALONE, "train.num_episodes": 3},  # first: its reference model is the policy, until it has moved
     "rft": {},
+    # While the policy still fails: there is a reward to learn from, and a group for hdpo.
+    "opd": TEACHER,
+    "opd_then_rft": {**TEACHER, "teacher.steps": 2},
+    "kdrl": TEACHER,
+    "hdpo": {**SHOWN, "hybrid.gate": 3},
+    "opsd": {**SHOWN, "train.batch_size": 16},
     "prefix_rft": {},
     "luffy": {},
     "srft": {},
@@ -68,11 +74,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "sft_then_rft": {"hybrid.sft_steps": 2, "hybrid.sft_lr": 5e-4},
     "prefix_after_sft": {"hybrid.sft_steps": 1, "hybrid.sft_imitation": "dft", "hybrid.sft_validate": 1}
     | {"train.num_episodes": 3, "data.max_samples": 4},
-    "opd": TEACHER,
-    "opd_then_rft": {**TEACHER, "teacher.steps": 2},
-    "kdrl": TEACHER,
-    "hdpo": {**SHOWN, "hybrid.gate": 3},
-    "opsd": {**SHOWN, "train.batch_size": 16},
     "focal": {"hybrid.plugin": "tests/e2e/focal.py"},
 }
 
