@@ -100,19 +100,19 @@ class _LinearLogProbs(torch.autograd.Function):
         if of_entropies is not None:
             of_p_log_p = -of_entropies / ctx.temperature
             of_p = of_p + of_p_log_p * entropies
-        d_hidden = torch.zeros_like(hidden, dtype=lse.dtype) if need_hidden else None
-        d_weight = torch.empty_like(weight) if need_weight else None
-        d_bias = torch.empty_like(bias) if need_bias else None
         columns = max(1, MOST // max(1, *hidden.shape))
+        whole = columns >= len(weight)  # one block: its products are the gradients, rounded once as they are
+        d_hidden = torch.zeros_like(hidden, dtype=lse.dtype) if need_hidden and not whole else None
+        d_weight = torch.empty_like(weight) if need_weight and not whole else None
+        d_bias = torch.empty_like(bias) if need_bias else None
         for start in range(0, len(weight), columns):
             block = slice(start, start + columns)
             rows = weight[block]
             if kept is None:
                 grad = _logits(hidden, rows, None if bias is None else bias[block], ctx.temperature, lse.dtype)
-                grad.sub_(lse[:, None])
-            else:
-                grad = kept[:, block].clone()  # a graph that is retained needs it again
-            _into_gradient(grad, of_p, of_p_log_p)
+                grad = _of_logits(grad.sub_(lse[:, None]), of_p, of_p_log_p, spare=True)
+            else:  # a graph that is retained needs it again
+                grad = _of_logits(kept[:, block], of_p, of_p_log_p, spare=False)
             places = labels - start
             inside = (places >= 0) & (places < len(rows))
             values = torch.where(inside, of_labels, torch.zeros_like(of_labels))
@@ -120,6 +120,10 @@ class _LinearLogProbs(torch.autograd.Function):
             if d_bias is not None:
                 d_bias[block] = grad.sum(0)
             grad = grad.to(hidden.dtype)
+            if whole:
+                d_hidden = _product(grad, rows) if need_hidden else None
+                d_weight = _product(grad.t(), hidden) if need_weight else None
+                break
             if d_hidden is not None:
                 d_hidden += _unrounded(grad, rows, lse.dtype)
             if d_weight is not None:
@@ -148,13 +152,13 @@ def _unrounded(left: torch.Tensor, right: torch.Tensor, dtype: torch.dtype) -> t
     return _product(left.to(dtype), right.to(dtype))  # a CPU's product cannot return more than it was given
 
 
-def _into_gradient(log_p: torch.Tensor, of_p: torch.Tensor, of_p_log_p: torch.Tensor | None) -> None:
-    """In place: log p becomes p * of_p + p log p * of_p_log_p."""
+def _of_logits(log_p: torch.Tensor, of_p: torch.Tensor, of_p_log_p: torch.Tensor | None, spare: bool) -> torch.Tensor:
+    """p * of_p + p log p * of_p_log_p, in the memory of log_p where that is spare."""
     if of_p_log_p is None:
-        log_p.exp_().mul_(of_p[:, None])
-        return
+        return (log_p.exp_() if spare else log_p.exp()).mul_(of_p[:, None])
     p = log_p.exp()
-    log_p.mul_(of_p_log_p[:, None]).add_(of_p[:, None]).mul_(p)
+    scaled = log_p.mul_(of_p_log_p[:, None]) if spare else log_p * of_p_log_p[:, None]
+    return scaled.add_(of_p[:, None]).mul_(p)
 
 
 def _saved(ctx: Any) -> tuple[torch.Tensor, ...]:
