@@ -10,7 +10,7 @@ P parameters on n ranks; T tokens of a micro-batch; L layers of width H, with q 
     logits       with actor.fused_head 8 of a block of them, the gradients of all hidden states in fp32 (4 T H) and of
                  the head's weight (2 H x vocabulary). Without it 10 T x vocabulary: fp32 logits (4), their gradient
                  (4), the same in bf16 (2); without a gradient 8
-    teacher      its parameters, where it shares the actor's GPUs
+    teacher, reference   their parameters, where they share the actor's GPUs
     KV cache     what gpu_memory_utilization leaves beside the engine's weights; a token takes 4 L kv / TP
 
 The first three are measured against DeepSpeed's engine, the fourth against autograd (tests/integration/test_plan.py).
@@ -22,7 +22,7 @@ from types import SimpleNamespace
 
 from openrlhf_prefix.algorithm.fused_head import MOST
 from openrlhf_prefix.plan.architectures import Architecture, load
-from openrlhf_prefix.settings.derived import placement, teacher_folder
+from openrlhf_prefix.settings.derived import has_reference, placement, teacher_folder
 
 GIB = 2**30
 # DeepSpeed's defaults, in elements; OpenRLHF leaves them alone.
@@ -127,7 +127,9 @@ def make_plan(args: SimpleNamespace, model: Architecture, capacity: float) -> Pl
     cache = args.vllm.gpu_memory_utilization * capacity - engine_weights(args, model) - ENGINE_WORKSPACE
     per_token = 4.0 * model.layers * model.kv_heads * model.head_dim
     per_token /= min(args.vllm.tensor_parallel_size, model.kv_heads)
-    items = _trainer_items(args, model) + _teacher_items(args) + _engine_items(args, model, max(cache, 0.0))
+    items = _trainer_items(args, model) + _engine_items(args, model, max(cache, 0.0))
+    items += _frozen_items(args, "teacher", teacher_bytes(args), args.teacher.offload)
+    items += _frozen_items(args, "reference", reference_bytes(args, model), args.ref.offload)
     return Plan(
         items=[*items, Item("CUDA and NCCL", dict.fromkeys(PHASES, float(RESERVE)), "assumed")],
         capacity=capacity,
@@ -176,15 +178,20 @@ def teacher_bytes(args: SimpleNamespace) -> float:
     return parameter_bytes(_known(name), args.ds.zero_stage, nodes * gpus) if name else 0.0
 
 
-def _teacher_items(args: SimpleNamespace) -> list[Item]:
-    size, shared = teacher_bytes(args), args.train.colocate_all or args.train.colocate_actor_ref
+def reference_bytes(args: SimpleNamespace, model: Architecture) -> float:
+    """The same of the policy before the run, where it is kept."""
+    nodes, gpus = placement(args, "ref")
+    return parameter_bytes(model, args.ds.zero_stage, nodes * gpus) if has_reference(args) else 0.0
+
+
+def _frozen_items(args: SimpleNamespace, name: str, size: float, offload: bool) -> list[Item]:
     if not size:
         return []
-    if args.teacher.offload:
-        return [Item("teacher", {}, f"{size / GIB:.1f} on the host for each of its GPUs")]
-    if not shared:
-        return [Item("teacher", {}, f"{size / GIB:.1f} on each GPU of its own")]
-    return [Item("teacher", dict.fromkeys(PHASES if args.train.colocate_all else (TRAINING, STEP), size), "bf16")]
+    if offload:
+        return [Item(name, {}, f"{size / GIB:.1f} on the host for each of its GPUs")]
+    if not (args.train.colocate_all or args.train.colocate_actor_ref):
+        return [Item(name, {}, f"{size / GIB:.1f} on each GPU of its own")]
+    return [Item(name, dict.fromkeys(PHASES if args.train.colocate_all else (TRAINING, STEP), size), "bf16")]
 
 
 def engine_weights(args: SimpleNamespace, model: Architecture) -> float:
@@ -210,8 +217,9 @@ def _host_bytes(args: SimpleNamespace, model: Architecture) -> float:
     offloaded = optimizer + optimizer / 3 if args.ds.adam_offload else 0.0  # a third: gradients in fp32
     copied = checkpoint_bytes(args, model) / (args.actor.num_nodes * args.actor.num_gpus_per_node)
     copied *= args.run.background_save and not args.ckpt.disable_ds
-    teacher = teacher_bytes(args) * args.teacher.offload * placement(args, "teacher")[1]
-    return (asleep + offloaded + copied) * args.actor.num_gpus_per_node + teacher
+    frozen = teacher_bytes(args) * args.teacher.offload * placement(args, "teacher")[1]
+    frozen += reference_bytes(args, model) * args.ref.offload * placement(args, "ref")[1]
+    return (asleep + offloaded + copied) * args.actor.num_gpus_per_node + frozen
 
 
 def checkpoint_bytes(args: SimpleNamespace, model: Architecture) -> float:

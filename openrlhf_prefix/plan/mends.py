@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from openrlhf_prefix import pins
 from openrlhf_prefix.plan.architectures import Architecture
 from openrlhf_prefix.plan.memory import Plan, make_plan
-from openrlhf_prefix.settings.derived import teacher_folder
+from openrlhf_prefix.settings.derived import has_reference, teacher_folder
 
 Change = dict[str, object]  # flag -> value
 
@@ -34,6 +34,8 @@ def candidates(args: SimpleNamespace, model: Architecture) -> Iterator[Change]:
         yield {"vllm.tensor_parallel_size": wider}
     if not args.ds.adam_offload:
         yield {"ds.adam_offload": True}
+    if has_reference(args) and not args.ref.offload:
+        yield {"ref.offload": True}
     if teacher_folder(args) and not args.teacher.offload:
         yield {"teacher.offload": True}
     if not pins.missing(*pins.RING_ATTENTION):

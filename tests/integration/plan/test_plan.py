@@ -273,6 +273,25 @@ def test_the_plan_tells_the_disk_that_checkpoints_take(flags, held, capsys):
 
 
 @pytest.mark.parametrize(
+    ("flags", "row"),
+    [
+        (["--hybrid.preset", "sft_f"], f"{'reference':<18}" + 3 * "      1.77" + "   bf16"),
+        (["--algo.kl.init_coef", "0.01"], f"{'reference':<18}" + 3 * "      1.77" + "   bf16"),
+        (["--hybrid.preset", "sft_f", "--hybrid.imitation", "f_tv"], None),
+        (
+            ["--hybrid.preset", "sft_f", "--ref.offload"],
+            f"{'reference':<18}" + 3 * "      0.00" + "   1.8 on the host for each of its GPUs",
+        ),
+    ],
+)
+def test_the_policy_before_the_run_lies_beside_it_where_it_is_kept(flags, row, capsys):
+    """7,615,616,512 parameters x 2 bytes on 8 GPUs are 1.77 GiB."""
+    plan(["--config", str(CONFIGS / "qwen2.5_math_7b" / "prefix_rft.yaml"), "--problems", "1000", *flags])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("reference")] == ([row] if row else [])
+
+
+@pytest.mark.parametrize(
     ("flags", "row", "host"),
     [
         ([], f"{'teacher':<18}" + 3 * "      7.63" + "   bf16", 312),
