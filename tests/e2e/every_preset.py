@@ -33,20 +33,19 @@ FLAGS = {
     "run.rollout_groups": -1,
     "prefix.gradient_every": 1,
 }
-FIRST = "sft_f"  # whose flags the actors start with: it is the one that asks for a reference model
 ALONE = {"rollout.n_samples_per_prompt": 1, "rollout.batch_size": ROWS, "data.max_samples": ROWS}
-FIRST = "opd"  # what the actors are started with: its teacher is there for all
+FIRST = "opd"  # what the actors are started with: its teacher and its reference model are there for all
 TEACHER = {"teacher.model": "FOLDER/teacher"}
 SHOWN = {"teacher.template": "{demonstration}\n\n{prompt}"}  # of the letters that the embedded tokenizer knows
 PRESETS: dict[str, dict[str, Any]] = {
     "sft_f": {**ALONE, "train.num_episodes": 3},  # first: its reference model is the policy, until it has moved
-    "rft": {},
-    # While the policy still fails: there is a reward to learn from, and a group for hdpo.
-    "opd": TEACHER,
+    # Then those that need groups with wrong rows: what follows trains on.
+    "opd": {**TEACHER, "algo.kl.init_coef": 1e-6, "algo.kl.use_loss": "true"},
     "opd_then_rft": {**TEACHER, "teacher.steps": 2},
     "kdrl": TEACHER,
     "hdpo": {**SHOWN, "hybrid.gate": 3},
     "opsd": {**SHOWN, "train.batch_size": 16},
+    "rft": {},
     "prefix_rft": {},
     "luffy": {},
     "srft": {},

@@ -15,8 +15,13 @@ def refer(batches: list[Experience], maker: Any) -> None:
 
     Args:
         maker: the experience maker, whose `reference` is the group of the model.
+
+    Raises:
+        ValueError: there is no such group.
     """
     asked = [batch for batch in batches if any(int(length) for length in batch.info["prefix_length"])]
+    if asked and maker.reference is None:  # log_probs() would ask the policy
+        raise ValueError("demonstration tokens are weighed by a reference model, and there is none")
     found = maker.log_probs(asked, group=maker.reference) if asked else []
     for batch in batches:
         batch.base_action_log_probs = torch.zeros(batch.action_mask.shape)
