@@ -24,8 +24,8 @@ def remove() -> None:
 
 
 @pytest.fixture(scope="module")
-def machines():
-    """Two namespaces joined by a cable, `cl0` at both ends."""
+def machines(tmp_path_factory):
+    """Two namespaces joined by a cable, `cl0` at both ends; gives the folder of their disks."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         pytest.skip("network namespaces need iproute2 and root")
     remove()  # what a killed test run left
@@ -38,20 +38,26 @@ def machines():
             ip("-n", name, "addr", "add", f"{address}/24", "dev", "cl0")
             ip("-n", name, "link", "set", "cl0", "up")
             ip("-n", name, "route", "add", "default", "dev", "cl0")  # by which a process finds its own address
-        yield
+        yield tmp_path_factory.mktemp("disks")
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no network namespaces here: {error.stderr}")
     finally:
         remove()
 
 
-def start(rank: int, *flags: object, **changed: str) -> subprocess.Popen:
-    """The shipped script as the machine of that rank runs it."""
+def start(disks: Path, rank: int, *flags: object, **changed: str) -> subprocess.Popen:
+    """The shipped script as the machine of that rank runs it.
+
+    Each has a /tmp/ray of its own: two nodes that unpack the job's code into one folder take it from under its feet.
+    """
+    disk = disks / str(rank)
+    disk.mkdir(exist_ok=True)
     place = {"NODES": "2", "NODE_RANK": str(rank), "HEAD_ADDRESS": HEAD, "NODE_ADDRESS": (HEAD, WORKER)[rank]}
     place |= {"GPUS_PER_NODE": "1", "JOIN_SECONDS": "90", "GLOO_SOCKET_IFNAME": "cl0"}
     place |= {"VENV": str(Path(sys.executable).parents[1]), "PYTHONPATH": str(ROOT)}
     env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | place | changed
-    script = ["bash", "scripts/train_multi_node.sh", *map(str, flags)]
+    mounted = 'mkdir -p /tmp/ray && mount --bind "$0" /tmp/ray && exec bash scripts/train_multi_node.sh "$@"'
+    script = ["bash", "-c", mounted, str(disk), *map(str, flags)]
     return subprocess.Popen(
         ["ip", "netns", "exec", NAMES[rank], *script],
         cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
@@ -76,7 +82,10 @@ def timeless(trained: Trained) -> list[dict]:
 def test_the_multi_node_script_trains_over_two_nodes_what_one_node_trains(machines, two_ranks, tmp_path):
     """Two steps of the quickstart with ZeRO-3 over a rank on each node and an engine on each: the metrics of two ranks
     and two engines on one node, to the last digit. Another rope_theta reaches the export."""
-    worker, head = start(1), start(0, *TWO_STEPS, "--actor.num_nodes", 2, "--run.dir", tmp_path / "run")
+    worker, head = (
+        start(machines, 1),
+        start(machines, 0, *TWO_STEPS, "--actor.num_nodes", 2, "--run.dir", tmp_path / "run"),
+    )
     code, output = finish(head, SECONDS)
     assert code == 0, output
     assert "2 of 2 nodes: " in output and f"{HEAD} " in output and f"{WORKER} " in output
@@ -95,7 +104,7 @@ def test_the_multi_node_script_trains_over_two_nodes_what_one_node_trains(machin
 def test_nodes_that_cannot_work_together_end_the_job_with_code_2(machines, embedded, tmp_path):
     """Before a model loads: no machine has an interface of that name. The code comes back through job and script."""
     flags = ["--config", "configs/quickstart.yaml", "--actor.num_nodes", 2, "--run.dir", tmp_path / "run"]
-    worker, head = start(1), start(0, *flags, GLOO_SOCKET_IFNAME="bond0")
+    worker, head = start(machines, 1), start(machines, 0, *flags, GLOO_SOCKET_IFNAME="bond0")
     code, output = finish(head, SECONDS)
     assert code == 2, output
     for address in (HEAD, WORKER):
