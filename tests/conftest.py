@@ -1,6 +1,7 @@
 """Marks and groups shared by all tests."""
 
 import os
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 
 # Nothing here may reach for a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A shell's job in the background ignores Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
 
 import torch  # noqa: E402, it says so

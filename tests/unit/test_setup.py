@@ -179,9 +179,7 @@ def test_a_ctrl_c_ends_set_up_and_its_compilers(place: Path, build: str) -> None
     (place / "build").write_text(f"echo $$ >{place}/pid; {build}\n")
     words, variables = command(place)
     silent = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
-    # A shell's job in the background ignores Ctrl-C, and so would everything that this test starts there.
-    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    running = subprocess.Popen(words, env=variables, start_new_session=True, **silent, **heard)
+    running = subprocess.Popen(words, env=variables, start_new_session=True, **silent)
     deadline = time.monotonic() + 20
     while not (place / "pid").exists() or not (place / "pid").read_text():
         assert time.monotonic() < deadline
