@@ -6,11 +6,12 @@ real one. What it should have said is worked out here from the seeds.
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("openrlhf")
+
+from stand_in_engine import StandInEngine  # noqa: E402
 
 from openrlhf_prefix import cli  # noqa: E402
 from openrlhf_prefix.algorithm.sampler import EVALUATION, request_seed  # noqa: E402
@@ -36,37 +37,12 @@ def model(tmp_path_factory):
     return make_model(tmp_path_factory.mktemp("model") / "tiny", recipe=WarmUp(steps=1), progress=False)
 
 
-class Engine:
-    """Answers the requests of a step in reversed order, and is interrupted after `until` of them."""
-
-    def __init__(self, until: int = 10**9) -> None:
-        self.until, self.waiting, self.seeds = until, [], []
-
-    def add_request(self, name: str, prompt: dict, params) -> None:
-        self.waiting.append((name, params))
-
-    def has_unfinished_requests(self) -> bool:
-        return bool(self.waiting)
-
-    def step(self) -> list[SimpleNamespace]:
-        if len(self.seeds) >= self.until:
-            raise KeyboardInterrupt
-        now, self.waiting = self.waiting[:5], self.waiting[5:]
-        self.seeds += [params.seed for _, params in now]
-        return [self._output(name, *ANSWERS[params.seed % 8]) for name, params in reversed(now)]
-
-    @staticmethod
-    def _output(name: str, text: str, tokens: int, finish: str) -> SimpleNamespace:
-        output = SimpleNamespace(text=text, token_ids=[1] * tokens, finish_reason=finish)
-        return SimpleNamespace(request_id=name, outputs=[output])
-
-
 @pytest.fixture
 def engine(monkeypatch):
     """Puts an engine in place and returns it."""
 
-    def place(**options) -> Engine:
-        made = Engine(**options)
+    def place(**options) -> StandInEngine:
+        made = StandInEngine(ANSWERS, 5, **options)
         monkeypatch.setattr(sampling, "make_engine", lambda *_: made)
         return made
 

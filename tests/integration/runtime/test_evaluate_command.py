@@ -7,7 +7,6 @@ real one.
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +14,7 @@ pytest.importorskip("openrlhf")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # as make_engine() has it, which these tests replace
 
 from benchmark_files import SCHEMA, luffy_file, row, write  # noqa: E402
+from stand_in_engine import StandInEngine  # noqa: E402
 
 from openrlhf_prefix import cli  # noqa: E402
 from openrlhf_prefix.data.tiny_model import WarmUp, make_model  # noqa: E402
@@ -34,40 +34,12 @@ def other(tmp_path_factory):
     return make_model(tmp_path_factory.mktemp("model") / "other", recipe=WarmUp(steps=2), progress=False)
 
 
-class Engine:
-    """Answers ANSWERS[seed % 4], three requests a step, and is interrupted after `until` of them."""
-
-    def __init__(self, until: int = 10**9, ids: list[tuple] | None = None) -> None:
-        self.until, self.waiting, self.seen = until, [], [] if ids is None else ids
-
-    def add_request(self, name: str, prompt: dict, params) -> None:
-        self.waiting.append((name, prompt["prompt_token_ids"], params))
-
-    def has_unfinished_requests(self) -> bool:
-        return bool(self.waiting)
-
-    def step(self) -> list[SimpleNamespace]:
-        if len(self.seen) >= self.until:
-            raise KeyboardInterrupt
-        now, self.waiting = self.waiting[:3], self.waiting[3:]
-        self.seen += [(tuple(ids), params.seed) for _, ids, params in now]
-        return [self._output(name, params.seed) for name, _, params in reversed(now)]
-
-    @staticmethod
-    def _output(name: str, seed: int) -> SimpleNamespace:
-        text = ANSWERS[seed % 4]
-        finish = "length" if seed % 4 == 2 else "stop"
-        return SimpleNamespace(
-            request_id=name, outputs=[SimpleNamespace(text=text, token_ids=[1] * 5, finish_reason=finish)]
-        )
-
-
 @pytest.fixture
 def engine(monkeypatch):
     """Puts an engine in place and returns it."""
 
-    def place(**options) -> Engine:
-        made = Engine(**options)
+    def place(**options) -> StandInEngine:
+        made = StandInEngine([(text, 5, "length" if text == ANSWERS[2] else "stop") for text in ANSWERS], 3, **options)
         monkeypatch.setattr(sampling, "make_engine", lambda *_: made)
         return made
 
