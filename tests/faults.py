@@ -176,6 +176,13 @@ FAULTS += [
         "tests/unit/algorithm/test_hybrid.py::test_micro_batches_add_up_to_the_whole_step",
     ),
     Fault(
+        "weight decay outside the mask",
+        "runtime/learner/masking.py",
+        "part.mul_(torch.where(mask, kept, 1.0))",
+        "part.mul_(kept)",
+        "tests/integration/runtime/test_mask.py::test_outside_nothing_moves_by_a_bit_and_inside_all_do[zero1-1]",
+    ),
+    Fault(
         "head without temperature",
         "runtime/learner/head.py",
         "rows.labels, actor.temperature, entropy",

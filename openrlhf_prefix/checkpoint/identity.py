@@ -25,6 +25,7 @@ FIXED = {
     "actor.optim": OPTIMIZER,
     "actor.lr_scheduler": OPTIMIZER,
     "ds.lora.": SHAPE,
+    "mask.": "the mask is part of it, and the moments outside are those of weights that never trained",
     "ds.param_dtype": SHAPE,
     "ds.adam_offload": SHAPE,
     "ds.grad_accum_dtype": SHAPE,
@@ -35,6 +36,7 @@ FIXED = {
     "train.seed": "all draws of the run come from it",
 }
 SILENT = ("run.", "logger.", "ckpt.", "eval.", "actor.model_name_or_path", "data.prompt_dataset")
+SILENT += ("mask.file",)  # read before the first step alone
 
 
 def dataset_fingerprint(problems: Iterable[Problem]) -> str:

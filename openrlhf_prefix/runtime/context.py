@@ -22,7 +22,7 @@ class RunContext:
     started: float  # time.time() at which the command began
     checkpoint: str | None = None  # tag of the one that the run goes on from
     facts: dict[str, Any] = field(default_factory=dict, repr=False)  # what its checkpoints say, checkpoint/identity.py
-    problems: "ObjectRef | None" = field(default=None, repr=False)  # (training problems, held-out problems)
+    problems: "ObjectRef | None" = field(default=None, repr=False)  # (training, held-out, of mask.file)
     board: "ActorHandle | None" = field(default=None, repr=False)  # driver/progress.py
 
     def attach(self, args: SimpleNamespace) -> None:

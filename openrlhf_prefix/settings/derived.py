@@ -8,6 +8,7 @@ from typing import Any
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import needs_reference
 from openrlhf_prefix.algorithm.lengths import Settings
+from openrlhf_prefix.algorithm.mask import SCORES
 from openrlhf_prefix.algorithm.presets import ALL, HALF, TENTH
 from openrlhf_prefix.algorithm.sampler import PrefixSampler
 from openrlhf_prefix.algorithm.schedules import SHAPES, PrefixSchedule
@@ -64,6 +65,11 @@ def teacher_coef(args: Flags, step: int, total_steps: int) -> float:
         return 0.0
     end = flags.coef if flags.end is None else flags.end
     return flags.coef + (end - flags.coef) * SHAPES["linear"](step / steps)
+
+
+def mask_share(args: Flags) -> float:
+    """Share of the scored weights that the mask's method picks; `args` is nested, with a method."""
+    return SCORES[args.mask.method].share if args.mask.share is None else args.mask.share
 
 
 def sft_steps(args: argparse.Namespace, total_steps: int) -> int:

@@ -10,6 +10,7 @@ from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.lengths import MOST_TOKENS
 from openrlhf_prefix.algorithm.losses import DIVISORS
+from openrlhf_prefix.algorithm.mask import NONE, SCORES
 from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
 from openrlhf_prefix.algorithm.schedules import SHAPES
 from openrlhf_prefix.algorithm.selection import SCOPES
@@ -31,8 +32,8 @@ MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
-    groups = (_add_hybrid, _add_prefix, _add_teacher, _add_model, _add_data, _add_verifier, _add_reward, _add_run)
-    for add_group in groups:
+    of_method, of_run = (_add_hybrid, _add_prefix, _add_teacher, _add_mask), (_add_model, _add_data)
+    for add_group in (*of_method, *of_run, _add_verifier, _add_reward, _add_run):
         add_group(parser)
 
 
@@ -159,6 +160,16 @@ def _add_teacher(parser: argparse.ArgumentParser) -> None:
     add("--teacher.num_nodes", type=int, help="nodes of the teacher; not set: actor.num_nodes")
     add("--teacher.num_gpus_per_node", type=int, help="GPUs of each; not set: actor.num_gpus_per_node")
     add("--teacher.offload", action="store_true", default=False, help="its parameters lie in host memory")
+
+
+def _add_mask(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("mask", "a share of the weights trains, and the others stay as they are")
+    add = group.add_argument
+    add("--mask.method", choices=[NONE, *SCORES], default=NONE, help="score that chooses the weights before the run")
+    add("--mask.share", type=float, help="of the scored weights; not set: 0.01, with retain_freeze 0.1")
+    add("--mask.examples", type=int, default=1024, help="demonstrations that are passed through for it, at the most")
+    add("--mask.file", help="rows with demonstrations for it; not set: those of the training set")
+    add("--mask.update_steps", type=int, default=0, help="steps until it is chosen anew; 0, never, is all there is")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -164,7 +164,7 @@ def _fill(flat: dict[str, Any], explicit: dict[str, Any], config_path: str | Non
     if not (flat["reward.remote_url"] or flat["reward.model_name_or_path"] or flat["train.agent_func_path"]):
         flat["reward.remote_url"] = flags.MATH_VERIFY
     flat["hybrid.plugin"] = plugins.named_in(flat)
-    for flag in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):
+    for flag in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url", "mask.file"):
         flat[flag] = _absolute(flat[flag])
     if flat["teacher.model"] != SELF:  # which is no folder, even where one has that name
         flat["teacher.model"] = _absolute(flat["teacher.model"])

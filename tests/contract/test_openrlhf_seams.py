@@ -146,6 +146,26 @@ def test_backward_still_takes_an_unscaled_loss():
     assert "def backward(self, loss, retain_graph=False, scale_wrt_gas=True):" in inspect.getsource(engine)
 
 
+def test_a_step_takes_its_norm_from_the_gradients_that_a_mask_has_changed():
+    """learner/masking.py changes them in place, after the last backward and before the step."""
+    from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
+    from deepspeed.runtime.zero import stage3, stage_1_and_2
+    from torch.optim import Optimizer
+
+    below, third = (inspect.getsource(one) for one in (stage_1_and_2, stage3))
+    for source, norm, step in (
+        (below, "= self.scaled_global_norm()", "self._optimizer_step(i)"),
+        (third, "= self._get_norm_groups()", "self._optimizer_step(sub_group_id)"),
+    ):
+        of_step = source.partition("    def step(self, closure=None):")[2]
+        assert 0 < of_step.index(norm) < of_step.index(step)
+        assert "self.get_grad_norm_direct(self.averaged_gradients[i]" in source
+        assert "param_norm = self.norm_for_param_grads[param_id]" in source  # with an offload
+    assert "self.flatten(self.averaged_gradients[i])" in below
+    assert "self.flatten(self.averaged_gradients[sub_group_id])" in third
+    assert issubclass(FusedAdam, Optimizer) and issubclass(DeepSpeedCPUAdam, Optimizer)  # have hooks of a step
+
+
 def test_rows_reach_the_ranks_in_equal_consecutive_shares():
     """deal() lays them out for that."""
     from openrlhf.trainer.ray.launcher import RayActorGroup

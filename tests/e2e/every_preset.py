@@ -74,6 +74,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "prefix_after_sft": {"hybrid.sft_steps": 1, "hybrid.sft_imitation": "dft", "hybrid.sft_validate": 1}
     | {"train.num_episodes": 3, "data.max_samples": 4},
     "focal": {"hybrid.plugin": "tests/e2e/focal.py"},
+    "masked": {"hybrid.preset": "prefix_rft", "mask.method": "gradient", "mask.share": 0.05},  # last: it stays
 }
 
 
@@ -151,10 +152,13 @@ def controller() -> Any:
 
 def retune(actor: Any, args: SimpleNamespace) -> None:
     """Runs in the trainer: from now on it has these flags."""
+    from openrlhf_prefix.runtime.learner.masking import Mask
     from openrlhf_prefix.settings import plugins
 
     plugins.load(args.hybrid.plugin)
     actor.strategy.args = actor.trainer.strategy.args = actor.trainer.args = args
+    if args.mask.method != "none":
+        actor.trainer.mask = Mask(actor.actor.model)
 
 
 if __name__ == "__main__":

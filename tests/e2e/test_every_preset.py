@@ -18,7 +18,7 @@ from openrlhf_prefix.settings.model import load_tokenizer
 from openrlhf_prefix.settings.resolve import resolve
 
 # Controllers, and a method from outside the package.
-OTHERS = {"on_failure", "gap", "ratio", "spread", "pass_rate", "focal"}
+OTHERS = {"on_failure", "gap", "ratio", "spread", "pass_rate", "focal", "masked"}
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,12 @@ def test_a_divergence_from_the_policy_before_the_run_begins_as_likelihood(folder
         total -= log_probs.gather(-1, torch.tensor(demonstration).unsqueeze(-1)).sum().item()
         count += len(demonstration)
     assert read(folder, "sft_f")[0]["imitation_loss"] == pytest.approx(total / count, rel=0.02)  # of bf16
+
+
+def test_a_mask_is_chosen_before_the_first_step(folder: Path) -> None:
+    """A twentieth of the matrices of the layers, which are most of the model."""
+    assert all(0.03 < row["mask/share"] < 0.05 for row in read(folder, "masked"))
+    assert all("mask/share" not in row for row in read(folder, "prefix_rft"))
 
 
 def test_own_right_samples_train_and_wrong_ones_leave_the_step(folder: Path) -> None:

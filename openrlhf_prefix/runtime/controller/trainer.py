@@ -27,6 +27,7 @@ from openrlhf_prefix.runtime.controller.evaluating import Evaluating
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
 from openrlhf_prefix.runtime.controller.generator import PrefixSamplesGenerator
 from openrlhf_prefix.runtime.controller.live_report import LiveReport
+from openrlhf_prefix.runtime.controller.masking import Masking
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.resumable import Resumable
 from openrlhf_prefix.runtime.controller.rollout_log import RolloutLog
@@ -67,7 +68,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             if getattr(flags, name) == -1:  # upstream's way to say never
                 setattr(flags, name, float("inf"))
         tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
-        train, held_out = ray.get(self.context.problems)
+        train, held_out, *examples = ray.get(self.context.problems)
         self.folder, self.board = RunFolder(args.run.dir), self.context.board
         self.stopping = Stopping(args.ckpt, self.context)
         self.prompts_dataloader = ProblemLoader(train, args.rollout.batch_size, seed=args.train.seed)
@@ -108,6 +109,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             reference=reference,
             teacher=self.teacher,
         )
+        self.masking = Masking(self, demonstrations, *examples)
         supervised = sft_steps(args, self.total_steps), sft_interval(args, self.total_steps)
         self.supervised = SupervisedStage(self, demonstrations, *supervised)
         self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
@@ -140,6 +142,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         self.sampler.controller.know({problem.id: problem.pass_rate for problem in known})
         try:
             self.resume()
+            self.masking.make()
             problems = len(self.prompts_dataloader), len(self.eval_dataloader or ())
             self.folder.write_about(about(self.total_steps, *problems))
             step = self.samples_generator.step

@@ -27,6 +27,7 @@ from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.runtime.context import RunContext
 from openrlhf_prefix.runtime.deadlines import VARIABLE as PHASE_SECONDS
 from openrlhf_prefix.runtime.driver import resume
+from openrlhf_prefix.runtime.driver.examples import read_examples
 from openrlhf_prefix.runtime.driver.model_folder import prepare_model
 from openrlhf_prefix.runtime.driver.preflight import (
     check_deepspeed,
@@ -65,22 +66,24 @@ def train(resolved: Resolved) -> None:
     print(summary_table(summary), flush=True)
 
 
-def check(resolved: Resolved) -> tuple[Choice, tuple[list[Problem], list[Problem]], dict[str, Any]]:
+def check(resolved: Resolved) -> tuple[Choice, tuple[list[Problem], ...], dict[str, Any]]:
     """What can be found wrong without a cluster: checkpoint, tokenizer, data, demonstrations, template, reward file.
 
     Returns:
-        The checkpoint to go on from, and those passed over; training and held-out problems; what a checkpoint
-        will say about this run.
+        The checkpoint to go on from, and those passed over; training and held-out problems, and those of
+        --mask.file; what a checkpoint will say about this run.
 
     Raises:
         UserError: with the first mistake.
     """
     choice = resume.find(resolved.args)
     problems = read_problems(resolved.args)
-    facts = resume.facts(resolved, load_tokenizer(resolved.args), problems[0])
+    tokenizer = load_tokenizer(resolved.args)
+    examples = read_examples(resolved.args, tokenizer, problems[0])
+    facts = resume.facts(resolved, tokenizer, problems[0])
     if choice.checkpoint:
         resume.check(choice.checkpoint, facts)
-    return choice, problems, facts
+    return choice, (*problems, examples), facts
 
 
 # What it leaves to the run, as --dry_run says; this_machine.py looks at the GPUs here.
@@ -91,9 +94,7 @@ UNCHECKED = (
 
 
 @contextmanager
-def cluster(
-    args: SimpleNamespace, problems: tuple[list[Problem], list[Problem]], context: RunContext
-) -> Iterator[Any]:
+def cluster(args: SimpleNamespace, problems: tuple[list[Problem], ...], context: RunContext) -> Iterator[Any]:
     """While the block runs Ray is up with what the placement needs, and `args` carries the context, problems and
     board included; gives the board."""
     prepare_model(args)

@@ -8,8 +8,10 @@ from typing import Any
 import ray
 import torch
 import torch.distributed as dist
+from openrlhf.trainer.ppo_utils.experience import Experience, split_experience_batch
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
+from openrlhf_prefix.algorithm.mask import NONE
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.runtime import context, deadlines, seams
 from openrlhf_prefix.runtime.learner import checkpoints, export, lora
@@ -17,11 +19,14 @@ from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer, ho
 from openrlhf_prefix.runtime.learner.average import PART, Average
 from openrlhf_prefix.runtime.learner.background import Background, Saved
 from openrlhf_prefix.runtime.learner.fp32 import InFp32
+from openrlhf_prefix.runtime.learner.masking import PART as MASK
+from openrlhf_prefix.runtime.learner.masking import Mask
 from openrlhf_prefix.runtime.learner.probe import accumulation_coefficients
 from openrlhf_prefix.runtime.learner.states import Generators
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.rows.fields import ActorForward
 from openrlhf_prefix.runtime.weights.check import flip_lowest_bits, trainer_fingerprints
+from openrlhf_prefix.settings.derived import mask_share
 
 
 class PrefixPolicy(seams.undecorated(PolicyModelActor)):
@@ -48,6 +53,8 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         self.parts = {"generators": Generators(), "trainer": self.trainer}
         if averaged:
             self.trainer.average = self.parts[PART] = Average(self.actor.model.optimizer, flags.ema_beta)
+        if strategy.args.mask.method != NONE:
+            self.trainer.mask = self.parts[MASK] = Mask(self.actor.model)
         if chosen:
             checkpoints.load_rank(checkpoints.folder_of(strategy.args) / chosen, self.parts)
 
@@ -120,6 +127,14 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
     def prepare(self, **settings: Any) -> None:
         """What depends on the global step: see PrefixActorTrainer.prepare."""
         self.trainer.prepare(**settings)
+
+    def make_mask(self, rows: list[Experience]) -> float:
+        """Chooses the weights that train by the whole of `rows`, the same on all ranks; returns their share."""
+        args, single = self.strategy.args, [one for row in rows for one in split_experience_batch(row)]
+        losses = [partial(self.trainer.example_loss, one) for one in single]
+        self.actor.train()
+        self.trainer.mask.make(args.mask.method, mask_share(args), losses)
+        return self.trainer.mask.share
 
     def rejoin_engines(self) -> None:
         """After an engine was replaced: it has to hear what comes in which bucket, and to join a new group; CUDA IPC

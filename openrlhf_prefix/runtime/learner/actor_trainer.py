@@ -23,6 +23,7 @@ from openrlhf_prefix.algorithm.hybrid import LossRows, StepCounts
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.learner import accumulation, head
 from openrlhf_prefix.runtime.learner.average import Average
+from openrlhf_prefix.runtime.learner.masking import Mask
 from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
 from openrlhf_prefix.runtime.learner.sender import Sender
 from openrlhf_prefix.runtime.platform import adapter
@@ -65,6 +66,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         self.prepare(self.args.hybrid.imitation_coef)
         self.skipped_in_a_row = 0  # optimizer steps, see _count_skipped
         self.average: Average | None = None  # of the weights; set by the actor where train.enable_ema asks for one
+        self.mask: Mask | None = None  # of those that train; set by the actor where mask.method asks for one
 
     def prepare(
         self,
@@ -119,6 +121,8 @@ class PrefixActorTrainer(ActorPPOTrainer):
         last["actor_grad_norm"] = None if self.skipped_in_a_row else self.strategy.get_grad_norm(self.actor)
         last["actor_lr"] = self.actor_scheduler.get_last_lr()[0]
         last["memory/learner"] = peak_memory()
+        if self.mask:
+            last["mask/share"] = self.mask.share
         return sums.means(self.ranks) | last
 
     def _optimizer_step(self, step: list[list[Experience]], kl_ctl: float, sums: MetricSums) -> bool:
@@ -131,7 +135,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
             losses.append(loss.detach().float())
             return loss
 
-        accumulation.accumulate(self.engine, [partial(share, batch) for batch in step])
+        self._accumulate([partial(share, batch) for batch in step])
         if self._finite(losses) and accumulation.finite_gradient(self.engine):
             self.strategy.optimizer_step(self.actor_optim, self.actor, self.actor_scheduler, name="actor")
             applied = self.engine.was_step_applied()  # false after DeepSpeed found a gradient that is not finite
@@ -144,6 +148,12 @@ class PrefixActorTrainer(ActorPPOTrainer):
             if self.average:
                 self.average.update()
         return applied
+
+    def _accumulate(self, losses: list[Callable[[], torch.Tensor]]) -> None:
+        """The gradient of a step, as far as the mask lets it through."""
+        accumulation.accumulate(self.engine, losses)
+        if self.mask:
+            self.mask.apply()
 
     def _finite(self, losses: list[torch.Tensor]) -> bool:
         """Whether the losses of all micro-batches of all ranks are finite; the same answer on all ranks."""
@@ -165,7 +175,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
         counts = counts_of([rows])
         prefixed = [row for row in rows if int(row.info["prefix_length"])] or [blank(rows[0])]
         (step,) = micro_batches([prefixed], self.args, self.ranks)
-        accumulation.accumulate(self.engine, [partial(self._prefix_loss, batch, counts) for batch in step])
+        self._accumulate([partial(self._prefix_loss, batch, counts) for batch in step])
         norm = accumulation.gradient_norm(self.engine)
         accumulation.discard(self.engine)
         return norm if counts.tokens > counts.sampled and math.isfinite(norm) else None
@@ -184,6 +194,11 @@ class PrefixActorTrainer(ActorPPOTrainer):
         """The same of the prefix tokens alone."""
         _, inputs, _ = self._forward(batch)
         return self.hybrid_loss.prefix_part(inputs, counts, self.imitation_coef) * dist.get_world_size(self.ranks)
+
+    def example_loss(self, row: Experience) -> torch.Tensor:
+        """Mean of -log p over the action tokens of one row: what a mask's scores are the gradients of."""
+        _, inputs, _ = self._forward([row])
+        return -inputs.log_probs[inputs.action_mask].mean()
 
     def _forward(self, batch: list[Experience]) -> tuple[Experience, LossRows, Any]:
         """One micro-batch, what its loss looks at, and the model's output."""

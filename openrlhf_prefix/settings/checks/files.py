@@ -16,6 +16,7 @@ def check_files(args: argparse.Namespace | SimpleNamespace) -> None:
         "teacher.model": teacher_folder(args),
     }
     sets = {"data.prompt_dataset": args.data.prompt_dataset, "eval.dataset": args.eval.dataset}
+    sets["mask.file"] = args.mask.file
     for url in args.reward.remote_url if isinstance(args.reward.remote_url, list) else []:
         if url.endswith(".py"):
             named["reward.remote_url"] = url

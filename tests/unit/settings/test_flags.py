@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from openrlhf_prefix.algorithm.advantages import ESTIMATORS
+from openrlhf_prefix.algorithm.mask import NONE, SCORES
 from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.data import cuts
 from openrlhf_prefix.errors import UserError
@@ -239,12 +240,32 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
             | {"teacher__coef": 1.0, "teacher__model": "m"},
             "nothing is sampled for a teacher to judge",
         ),
+        ({"mask__share": 0.02}, "mask.share and mask.file have no effect without a score"),
+        ({"mask__file": "retain.jsonl"}, "mask.share and mask.file have no effect without a score"),
+        ({"mask__method": "snip", "mask__share": 0.0}, "mask.share is 0.0: a share of the weights lies between"),
+        ({"mask__method": "snip", "mask__share": 1.0}, "mask.share is 1.0: a share of the weights lies between"),
+        ({"mask__method": "snip", "mask__examples": 0}, "mask.examples is 0: give at least 1"),
+        ({"mask__method": "snip", "mask__update_steps": 128}, "a mask is chosen once, before the first step"),
+        ({"mask__method": "magnitude", "mask__file": "retain.jsonl"}, "magnitude looks at no examples"),
+        ({"mask__method": "retain_freeze"}, "name the file with their prompts and demonstrations in --mask.file"),
+        ({"mask__method": "snip", "ds__lora__rank": 8}, "mask.method with ds.lora.rank"),
+        ({"mask__method": "snip", "actor__optim": "muon"}, "mask.method with actor.optim muon"),
+        ({"mask__method": "snip", "ds__tensor_parallel_size": 2}, "mask.method with ds.tensor_parallel_size 2"),
         ({"prefix__stages": [0.5, 2.0]}, "prefix.stages is [0.5, 2.0]"),
         ({"prefix__span": 1.5}, "prefix.span is 1.5"),
     ],
 )
 def test_methods_whose_flags_do_not_fit_together_are_refused(explicit: dict, message: str) -> None:
     assert message in refusal(**explicit)
+
+
+@pytest.mark.parametrize("method", [NONE, *SCORES])
+def test_a_mask_with_what_its_score_needs_passes_and_has_a_share(method: str) -> None:
+    file = {"mask__file": "retain.jsonl"} if method == "retain_freeze" else {}
+    checks.check_flags(resolved(mask__method=method, **file))
+    if method != NONE:
+        shares = [derived.mask_share(resolved(mask__method=method, **flag)) for flag in ({}, {"mask__share": 0.2})]
+        assert shares == [0.1 if method == "retain_freeze" else 0.01, 0.2]
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -593,6 +614,7 @@ def files(**named: object) -> SimpleNamespace:
         "reward.remote_url": None,
         "teacher.model": None,
         "teacher.coef": 1.0,
+        "mask.file": None,
     }
     return config.nested({**flat, **{name.replace("__", "."): value for name, value in named.items()}})
 
@@ -611,6 +633,7 @@ def test_files_that_exist_and_hub_names_pass(tmp_path: Path) -> None:
         ("data.prompt_dataset", "org/data,data/absent.jsonl"),  # one slash, but the suffix of a file
         ("actor.model_name_or_path", "/nowhere/model"),
         ("eval.dataset", "a/b/c"),
+        ("mask.file", "absent.jsonl"),
         ("teacher.model", "/nowhere/teacher"),
         ("reward.remote_url", ["absent/reward.py"]),
     ],
