@@ -23,7 +23,6 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-NONE = "none"
 BITS = torch.arange(8, dtype=torch.uint8)
 
 
@@ -37,20 +36,24 @@ class Score:
     freezes: bool = False  # the highest are those that do not train
 
 
+def _itself(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient
+
+
 SCORES: dict[str, Score] = {
     "magnitude": Score(lambda w, _: w.abs()),
-    "gradient": Score(lambda _, g: g.abs(), torch.clone),
-    "snip": Score(lambda w, g: (w * g).abs(), torch.clone),
-    "force": Score(lambda w, g: -w * g, torch.clone),
-    "taylor": Score(lambda w, g: (w * g) ** 2, torch.clone),
+    "gradient": Score(lambda _, g: g.abs(), _itself),
+    "snip": Score(lambda w, g: (w * g).abs(), _itself),
+    "force": Score(lambda w, g: -w * g, _itself),
+    "taylor": Score(lambda w, g: (w * g) ** 2, _itself),
     "fisher": Score(lambda _, square: square, torch.square),
-    "retain_freeze": Score(lambda _, g: g.abs(), torch.clone, share=0.1, freezes=True),
+    "retain_freeze": Score(lambda _, g: g.abs(), _itself, share=0.1, freezes=True),
 }
 
 
-def needs_examples(method: str) -> bool:
-    """Whether demonstrations are passed through the model for it."""
-    return method != NONE and SCORES[method].each is not None
+def needs_examples(method: str | None) -> bool:
+    """Whether demonstrations are passed through the model for it; None: there is no mask."""
+    return method is not None and SCORES[method].each is not None
 
 
 def ordered(scores: torch.Tensor) -> torch.Tensor:

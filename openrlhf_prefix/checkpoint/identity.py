@@ -25,7 +25,8 @@ FIXED = {
     "actor.optim": OPTIMIZER,
     "actor.lr_scheduler": OPTIMIZER,
     "ds.lora.": SHAPE,
-    "mask.": "the mask is part of it, and the moments outside are those of weights that never trained",
+    "mask.method": "the mask is part of the checkpoint",
+    "mask.share": "the mask is part of the checkpoint",
     "ds.param_dtype": SHAPE,
     "ds.adam_offload": SHAPE,
     "ds.grad_accum_dtype": SHAPE,
@@ -36,7 +37,7 @@ FIXED = {
     "train.seed": "all draws of the run come from it",
 }
 SILENT = ("run.", "logger.", "ckpt.", "eval.", "actor.model_name_or_path", "data.prompt_dataset")
-SILENT += ("mask.file",)  # read before the first step alone
+SILENT += ("mask.file", "mask.examples")  # read before the first step alone
 
 
 def dataset_fingerprint(problems: Iterable[Problem]) -> str:

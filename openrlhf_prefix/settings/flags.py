@@ -10,7 +10,7 @@ from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.lengths import MOST_TOKENS
 from openrlhf_prefix.algorithm.losses import DIVISORS
-from openrlhf_prefix.algorithm.mask import NONE, SCORES
+from openrlhf_prefix.algorithm.mask import SCORES
 from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
 from openrlhf_prefix.algorithm.schedules import SHAPES
 from openrlhf_prefix.algorithm.selection import SCOPES
@@ -165,7 +165,7 @@ def _add_teacher(parser: argparse.ArgumentParser) -> None:
 def _add_mask(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("mask", "a share of the weights trains, and the others stay as they are")
     add = group.add_argument
-    add("--mask.method", choices=[NONE, *SCORES], default=NONE, help="score that chooses the weights before the run")
+    add("--mask.method", choices=list(SCORES), help="score that chooses the weights before the run; not set: no mask")
     add("--mask.share", type=float, help="of the scored weights; not set: 0.01, with retain_freeze 0.1")
     add("--mask.examples", type=int, default=1024, help="demonstrations that are passed through for it, at the most")
     add("--mask.file", help="rows with demonstrations for it; not set: those of the training set")

@@ -157,7 +157,7 @@ def retune(actor: Any, args: SimpleNamespace) -> None:
 
     plugins.load(args.hybrid.plugin)
     actor.strategy.args = actor.trainer.strategy.args = actor.trainer.args = args
-    if args.mask.method != "none":
+    if args.mask.method:
         actor.trainer.mask = Mask(actor.actor.model)
 
 

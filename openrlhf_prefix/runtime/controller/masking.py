@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from openrlhf_prefix.algorithm.mask import NONE, needs_examples
+from openrlhf_prefix.algorithm.mask import needs_examples
 from openrlhf_prefix.data.problems import Problem
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 
@@ -30,7 +30,7 @@ class Masking:
 
     def make(self) -> None:
         method, group = self.args.mask.method, self.controller.actor_model_group
-        if method == NONE or self.controller.checkpoint:
+        if method is None or self.controller.checkpoint:
             return
         known = len(self.demonstrations.training) if needs_examples(method) else 0
         rows = self.demonstrations.batch(0, min(self.args.mask.examples, known))

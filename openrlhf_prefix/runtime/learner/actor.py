@@ -11,7 +11,6 @@ import torch.distributed as dist
 from openrlhf.trainer.ppo_utils.experience import Experience, split_experience_batch
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
-from openrlhf_prefix.algorithm.mask import NONE
 from openrlhf_prefix.checkpoint.store import Store
 from openrlhf_prefix.runtime import context, deadlines, seams
 from openrlhf_prefix.runtime.learner import checkpoints, export, lora
@@ -53,7 +52,7 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         self.parts = {"generators": Generators(), "trainer": self.trainer}
         if averaged:
             self.trainer.average = self.parts[PART] = Average(self.actor.model.optimizer, flags.ema_beta)
-        if strategy.args.mask.method != NONE:
+        if strategy.args.mask.method is not None:
             self.trainer.mask = self.parts[MASK] = Mask(self.actor.model)
         if chosen:
             checkpoints.load_rank(checkpoints.folder_of(strategy.args) / chosen, self.parts)

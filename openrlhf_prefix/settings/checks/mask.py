@@ -1,11 +1,11 @@
 """A mask has a share and what its score needs, and an optimizer that leaves a weight without a gradient alone."""
 
-from openrlhf_prefix.algorithm.mask import NONE, SCORES, needs_examples
+from openrlhf_prefix.algorithm.mask import SCORES, needs_examples
 from openrlhf_prefix.settings.checks.facts import Facts, Rule
 
 
 def _on(a: Facts) -> bool:
-    return a.mask.method != NONE
+    return a.mask.method is not None
 
 
 TABLE: list[Rule] = [

@@ -34,17 +34,18 @@ def examples(vocabulary: int) -> list[Any]:
     return Demonstrations(problems, seed=1, end=5).batch(0, EXAMPLES)
 
 
-def made(source: Path, run: Path, method: str, layout: tuple[int, bool, int], share: float = SHARE) -> Any:
-    """A policy whose mask is made, where there is one."""
+def flags_of(method: str | None, layout: tuple[int, bool, int]) -> dict[str, Any]:
     stage, offload, micro = layout
     flags = {"ds.zero_stage": stage, "ds.adam_offload": offload, "train.micro_batch_size": micro}
-    flags |= {"actor.adam.weight_decay": DECAY, "actor.max_norm": MAX_NORM, "mask.method": method}
-    if method == "retain_freeze":
-        flags["mask.file"] = "random/rows"
-    if method != "none":
-        flags["mask.share"] = share
-    policy = make_policy(source, run, **flags)
-    if method != "none":
+    flags |= {"actor.adam.weight_decay": DECAY, "actor.max_norm": MAX_NORM}
+    flags |= {"mask.method": method, "mask.share": SHARE} if method else {}
+    return flags | ({"mask.file": "random/rows"} if method == "retain_freeze" else {})
+
+
+def made(source: Path, run: Path, method: str | None, layout: tuple[int, bool, int]) -> Any:
+    """A policy whose mask is made, where there is one."""
+    policy = make_policy(source, run, **flags_of(method, layout))
+    if method:
         policy.make_mask(examples(policy.actor.model.module.config.vocab_size))
     return policy
 
@@ -97,11 +98,7 @@ def train_masked(folder: Path, ranks: int) -> None:
         train(policy, seed=3)
         end = weights_of(policy)
         policy.actor.model.destroy()
-        stage, offload, micro = layout
-        flags = {"ds.zero_stage": stage, "ds.adam_offload": offload, "train.micro_batch_size": micro}
-        flags |= {"actor.adam.weight_decay": DECAY, "actor.max_norm": MAX_NORM}
-        flags |= {"mask.method": METHOD, "mask.share": SHARE}
-        again = make_policy(folder / "source", run, "global_step2", **flags)
+        again = make_policy(folder / "source", run, "global_step2", **flags_of(METHOD, layout))
         restored = mask_of(again)
         train(again, seed=3)
         found[layout] = {"mask": mask, "start": start, "moments": moments, "end": end, "share": status["mask/share"]}
@@ -207,7 +204,7 @@ def make_each(folder: Path) -> None:
         policy.actor.model.destroy()
     for layout in LAYOUTS:
         ends = []
-        for method in ("none", "magnitude"):
+        for method in (None, "magnitude"):
             policy = made(folder / "source", folder / f"all_{method}", method, layout)
             for piece in policy.trainer.mask.pieces if policy.trainer.mask else ():
                 piece.fill_(True)

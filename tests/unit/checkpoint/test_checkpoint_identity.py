@@ -39,6 +39,10 @@ def test_the_same_run_goes_on_without_a_word() -> None:
         ({"ranks": 4}, ["2 ranks with ZeRO-3", "4 ranks with ZeRO-3", "openrlhf-prefix export"]),
         ({"zero_stage": 2}, ["2 ranks with ZeRO-3", "2 ranks with ZeRO-2"]),
         ({"flags": {"actor.adam.lr": 5e-7}}, ["actor.adam.lr was 1e-06 and is 5e-07", "give 1e-06"]),
+        (
+            {"flags": {"mask.method": "snip"}},
+            ["mask.method was None and is snip", "the mask is part of the checkpoint"],
+        ),
         ({"flags": {"rollout.batch_size": 32}}, ["rollout.batch_size was 16", "counted"]),
     ],
 )
@@ -54,7 +58,8 @@ def test_a_refused_dataset_names_the_flag_that_changed_it() -> None:
 
 def test_other_changes_are_said_and_the_places_of_things_are_not() -> None:
     now = facts(
-        flags={"algo.kl.init_coef": 0.01, "ckpt.save_steps": 5, "train.micro_batch_size": 8, "run.dir": "/b"},
+        flags={"algo.kl.init_coef": 0.01, "ckpt.save_steps": 5, "train.micro_batch_size": 8, "run.dir": "/b"}
+        | {"mask.method": None, "mask.file": "/b/keep.jsonl"},  # no mask, like a run that knew of none
         versions={"vllm": "0.30.0"},
     )
     assert refusal(facts(), now) is None

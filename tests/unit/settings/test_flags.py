@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from openrlhf_prefix.algorithm.advantages import ESTIMATORS
-from openrlhf_prefix.algorithm.mask import NONE, SCORES
+from openrlhf_prefix.algorithm.mask import SCORES
 from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.data import cuts
 from openrlhf_prefix.errors import UserError
@@ -259,11 +259,11 @@ def test_methods_whose_flags_do_not_fit_together_are_refused(explicit: dict, mes
     assert message in refusal(**explicit)
 
 
-@pytest.mark.parametrize("method", [NONE, *SCORES])
-def test_a_mask_with_what_its_score_needs_passes_and_has_a_share(method: str) -> None:
+@pytest.mark.parametrize("method", [None, *SCORES])
+def test_a_mask_with_what_its_score_needs_passes_and_has_a_share(method: str | None) -> None:
     file = {"mask__file": "retain.jsonl"} if method == "retain_freeze" else {}
     checks.check_flags(resolved(mask__method=method, **file))
-    if method != NONE:
+    if method is not None:
         shares = [derived.mask_share(resolved(mask__method=method, **flag)) for flag in ({}, {"mask__share": 0.2})]
         assert shares == [0.1 if method == "retain_freeze" else 0.01, 0.2]
 
