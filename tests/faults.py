@@ -177,10 +177,10 @@ FAULTS += [
     ),
     Fault(
         "weight decay outside the mask",
-        "runtime/learner/masking.py",
-        "part.mul_(torch.where(mask, kept, 1.0))",
+        "algorithm/mask.py",
+        "part.mul_(torch.where(inside, kept, 1.0))",
         "part.mul_(kept)",
-        "tests/integration/runtime/test_mask.py::test_outside_nothing_moves_by_a_bit_and_inside_all_do[zero1-1]",
+        "tests/unit/algorithm/test_mask.py::test_decay_acts_inside_alone",
     ),
     Fault(
         "head without temperature",

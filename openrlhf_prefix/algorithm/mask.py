@@ -24,6 +24,7 @@ import torch
 from torch.nn import functional
 
 BITS = torch.arange(8, dtype=torch.uint8)
+CHUNK = 2**24  # weights whose decay is computed at once
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,12 @@ def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low
+
+
+def decay(weights: torch.Tensor, mask: torch.Tensor, kept: float) -> None:
+    """Multiplies (n,) weights by `kept` in place, inside the (n,) mask alone; outside no bit changes."""
+    for part, inside in zip(weights.split(CHUNK), mask.split(CHUNK), strict=True):
+        part.mul_(torch.where(inside, kept, 1.0))
 
 
 def packed(mask: torch.Tensor) -> torch.Tensor:

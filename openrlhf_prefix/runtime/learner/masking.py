@@ -16,13 +16,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from openrlhf_prefix.algorithm.mask import SCORES, Score, highest, packed, unpacked
+from openrlhf_prefix.algorithm.mask import SCORES, Score, decay, highest, packed, unpacked
 from openrlhf_prefix.errors import RunStopped
 from openrlhf_prefix.runtime.learner import accumulation
 from openrlhf_prefix.runtime.learner.average import holder
 
 PART = "mask"  # its name among the parts of a rank's checkpoint
-CHUNK = 2**24  # weights whose decay is computed at once
 
 
 @dataclass(frozen=True)
@@ -181,14 +180,12 @@ class Mask:
         for group in optimizer.param_groups:
             kept = 1 - group["lr"] * group["weight_decay"]
             for weights in group["params"] if kept != 1 else ():
-                masks = self.pieces[numbers[id(weights)]].split(CHUNK)
-                for part, mask in zip(weights.data.split(CHUNK), masks, strict=True):
-                    part.mul_(torch.where(mask, kept, 1.0))
+                decay(weights.data, self.pieces[numbers[id(weights)]], kept)
             group["weight_decay"] = 0.0
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        for group, decay in zip(optimizer.param_groups, self.decays, strict=True):
-            group["weight_decay"] = decay
+        for group, usual in zip(optimizer.param_groups, self.decays, strict=True):
+            group["weight_decay"] = usual
 
     def state_dict(self) -> dict[str, Any]:
         return {"bits": [packed(piece).cpu() for piece in self.pieces]}

@@ -230,11 +230,11 @@ def test_the_weights_are_those_of_the_definition(each, source: Path, method: str
     scores = [by_definition(method, weights[name], [one[name] for one in gradients]).flatten() for name in names]
     count = round(SHARE * sum(map(len, scores)))
     wanted = torch.zeros(sum(map(len, scores)), dtype=torch.bool)
-    wanted[torch.cat(scores).topk(count).indices] = True
+    wanted[torch.cat(scores).argsort(descending=True, stable=True)[:count]] = True
     found = torch.cat([each[method][name].flatten() for name in names])
     found = ~found if method == "retain_freeze" else found
     assert int(found.sum()) == count
-    assert int((found & wanted).sum()) >= (0.999 if method == "magnitude" else 0.95) * count
+    assert int((found & wanted).sum()) >= (1 if method == "magnitude" else 0.95) * count
 
 
 def test_retain_freeze_is_the_complement_of_the_gradients_mask(each) -> None:

@@ -6,7 +6,8 @@ import threading
 import pytest
 import torch
 
-from openrlhf_prefix.algorithm.mask import SCORES, highest, needs_examples, ordered, packed, unpacked
+from openrlhf_prefix.algorithm import mask as module
+from openrlhf_prefix.algorithm.mask import SCORES, decay, highest, needs_examples, ordered, packed, unpacked
 
 WEIGHTS = torch.tensor([3.0, 1.0])
 EXAMPLES = ((0.0, 0.0), (7.0, 0.0))
@@ -98,6 +99,19 @@ def test_exactly_the_highest_and_of_equals_the_first(ranks: int, count: int) -> 
 def test_a_rank_without_a_weight_takes_part() -> None:
     found = over_ranks([[(0, torch.tensor([1.0, 3.0]))], []], 1)
     assert found[0][0].tolist() == [False, True] and found[1] == []
+
+
+def test_decay_acts_inside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyTorch's AdamW does it, which multiplies; in chunks, too."""
+    monkeypatch.setattr(module, "CHUNK", 3)
+    numbers = torch.tensor([1.0, -2.0, -0.0, 1e-42, 3.0, 0.1, 7.0])
+    weights, inside = numbers.clone(), torch.tensor([1, 0, 0, 0, 1, 0, 1]).bool()
+    decay(weights, inside, 1 - 0.1 * 0.01)
+    plain = torch.nn.Parameter(numbers.clone())
+    plain.grad = torch.zeros(7)
+    torch.optim.AdamW([plain], lr=0.1, weight_decay=0.01).step()
+    assert torch.equal(weights[inside], plain.data[inside]) and not torch.equal(weights[inside], numbers[inside])
+    assert torch.equal(weights[~inside].view(torch.int32), numbers[~inside].view(torch.int32))
 
 
 def test_a_mask_in_bits() -> None:
