@@ -171,7 +171,7 @@ class Mask:
             for part in self.fragments:
                 key = self.optimizer.get_param_id(part.parameter)
                 (whole,) = gradient(self.optimizer, part.piece)
-                norms[key] = torch.linalg.vector_norm(part.of(whole)).to(norms[key])
+                norms[key] = torch.linalg.vector_norm(part.of(whole), dtype=norms[key].dtype).to(norms[key].device)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Adam's decay in place of the optimizer's own, which knows no mask."""
