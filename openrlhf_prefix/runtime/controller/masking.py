@@ -39,5 +39,5 @@ class Masking:
         share = ray.get(group.async_run_method(method_name="make_mask", rows=rows))[0]
         if self.args.ds.enable_sleep:
             ray.get(group.async_run_method(method_name="offload_states"))
-        by = f" by {len(rows)} demonstrations" if rows else ""
-        self.controller.show(f"mask: {share:.2%} of the weights train, chosen by {method}{by}", 0)
+        of = f" of {len(rows)} demonstrations" if rows else ""
+        self.controller.show(f"mask: {share:.2%} of the weights train, chosen by {method}{of}", 0)
