@@ -56,6 +56,7 @@ def noticed(test: str, output: str) -> bool:
     return re.search(rf"^FAILED {re.escape(test)}(\[.*?\]|::\S+)? - {reason}", output, flags=re.MULTILINE) is not None
 
 
+EVALUATED = "test_engines_sample_with_the_weights_of_a_stage_and_are_evaluated_with_the_current_ones"
 FEW_LAYOUTS = "tests/integration/runtime/test_exactness.py::test_a_few_layouts_with_every_divisor"
 FAULTS = [
     Fault(
@@ -223,6 +224,27 @@ FAULTS += [
         ' and line["finish"] == "stop"',
         "",
         "tests/integration/runtime/test_data_sampling.py::test_right_samples_that_ended_become_the_demonstrations",
+    ),
+    Fault(
+        "a problem's partition forgotten",
+        "algorithm/contrast.py",
+        "self.u.get(problem, 0.0)",
+        "0.0",
+        "tests/unit/algorithm/test_contrast.py::test_the_partition_moves_as_worked_out_by_hand_over_two_visits",
+    ),
+    Fault(
+        "a right sample pushed down",
+        "algorithm/contrast.py",
+        "self.beta * weights * held /",
+        "self.beta * weights /",
+        "tests/unit/algorithm/test_contrast.py::test_the_gradient_of_a_pair_is_that_of_dpo",
+    ),
+    Fault(
+        "an evaluation of older weights",
+        "runtime/controller/evaluating.py",
+        "self.give(None)",
+        "self.give(self.stages.of(global_step))",
+        f"tests/integration/runtime/test_contrast.py::{EVALUATED}",
     ),
 ]
 STALE_WEIGHT = Fault(

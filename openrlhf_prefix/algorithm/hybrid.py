@@ -1,11 +1,12 @@
 """The loss of one micro-batch: every term over its own tokens, every divisor that of the whole optimizer step.
 
-    loss = policy_coef * policy + imitation_coef * imitation + teacher_coef * teacher + kl_coef * KL
+    loss = policy_coef * policy + imitation_coef * imitation + teacher_coef * teacher + contrast + kl_coef * KL
            - entropy_coef * entropy
 
     policy     sampled and selected prefix tokens (losses.py), weighted where engine and trainer differ (mismatch.py)
     imitation  prefix tokens, where they are not trained like sampled ones (imitation.py)
     teacher    sampled tokens that a teacher has judged (teacher.py), always a mean over these tokens
+    contrast   rows that are pulled up or pushed down as a whole, each by a number with its divisor in it (contrast.py)
     KL         of the sampled tokens to the reference model; of prefix tokens too with `kl_on_prefix`
     entropy    of the sampled tokens; of prefix tokens too with `entropy_on_prefix`
 
@@ -51,6 +52,7 @@ class LossRows:
     row_entropy: torch.Tensor | None = None  # (B, 1) mean over the row's action tokens before the update; for srft
     reference: torch.Tensor | None = None  # log-probs before the run; for the imitation rows f_...
     teacher: torch.Tensor | None = None  # log-probs by the teacher, NaN where it does not act; None: nowhere
+    contrast: torch.Tensor | None = None  # (B, 1) c of every row, see contrast.py; None: of none
 
     def of_engine(self) -> torch.Tensor:
         """The engine's log-probs. ValueError where a correction asks for what the rollouts did not keep."""
@@ -124,6 +126,9 @@ class HybridLoss:
             teacher, of_teacher = self._teacher(rows, rows.teacher, counts)
             sums |= of_teacher | {"teacher/loss": (teacher.detach(), share)}
             loss = loss + teacher_coef * teacher
+        if rows.contrast is not None:
+            per_token = torch.where(action, rows.contrast * rows.log_probs, torch.zeros_like(rows.log_probs))
+            loss = loss - per_token.sum()
         terms = (
             ("kl", rows.kl, kl_coef, self.kl_on_prefix),
             ("entropy_loss", rows.entropy, -(self.entropy_coef or 0.0), self.entropy_on_prefix),
@@ -141,9 +146,11 @@ class HybridLoss:
         prefix: torch.Tensor,
         advantages: torch.Tensor,
         teacher: torch.Tensor | None = None,
+        contrast: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Tokens on which the policy's, the imitation or the teacher's term has a gradient; all arguments and the
-        result (B, A).
+        """Tokens on which the policy's, the imitation, the teacher's or the contrast term has a gradient.
+
+        All arguments and the result are (B, A), but contrast (B, 1).
 
         KL and entropy act on every sampled token. Without them, a row with no such token adds nothing to the step but
         its place in the divisors, and need not be forwarded.
@@ -151,6 +158,8 @@ class HybridLoss:
         moved = action & (advantages != 0)
         if teacher is not None:
             moved = moved | taught(teacher, action, prefix)
+        if contrast is not None:
+            moved = moved | (action & (contrast != 0))
         return moved if needs_advantage(self.imitation) else moved | (action & prefix)
 
     def prefix_part(self, rows: LossRows, counts: StepCounts, imitation_coef: float = 1.0) -> torch.Tensor:

@@ -45,6 +45,10 @@ class Preset:
     teacher_steps: int = 0  # --teacher.steps: after them it is withdrawn; 0: never; or HALF
     teacher_on: str = "all"  # --teacher.on: algorithm/teacher.py
     teacher_instead: bool = False  # --teacher.instead: rows that it acts on have no reward advantage
+    contrast_rule: str = "none"  # --contrast.rule: a demonstration against own samples, algorithm/contrast.py
+    contrast_tau: float = 1.0  # --contrast.tau: of the partition
+    contrast_gamma: float = 0.85  # --contrast.gamma: of the partition
+    contrast_stages: int = 0  # --contrast.stages: an older policy samples, that of a stage's start; 0: the current one
 
 
 PRESETS = {
@@ -236,6 +240,41 @@ PRESETS = {
         teacher_context="demonstration",
         teacher_coef=1.0,
         teacher_instead=True,
+    ),
+    "disc_ft": Preset(
+        source="DFT of arXiv 2502.18679, on samples of the running policy: a likelihood among answers",
+        demonstration="whole",
+        baseline="all",
+        keep=0.0,
+        contrast_rule="partition",
+    ),
+    "disc_ft2": Preset(
+        source="DFT2 of arXiv 2502.18679: the same of token means, without a reference model",
+        demonstration="whole",
+        baseline="all",
+        keep=0.0,
+        contrast_rule="partition_mean",
+        contrast_tau=0.3,
+        contrast_gamma=0.9,
+    ),
+    "irft": Preset(
+        source="IRFT of arXiv 2405.17888: DPO of demonstration and own sample, by the policy of the stage's start",
+        demonstration="whole",
+        baseline="all",
+        keep=0.0,
+        samples=2,
+        contrast_rule="pair",
+        contrast_stages=5,
+    ),
+    "sspo": Preset(
+        source="after arXiv 2410.05255, for answers with a verifier, a derivation: irft by the policy before the run, "
+        "and a right sample is not pushed down",
+        demonstration="whole",
+        baseline="all",
+        keep=0.0,
+        samples=2,
+        contrast_rule="pair_wrong",
+        contrast_stages=1,
     ),
 }
 

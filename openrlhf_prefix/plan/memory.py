@@ -219,12 +219,18 @@ def _host_bytes(args: SimpleNamespace, model: Architecture) -> float:
     copied *= args.run.background_save and not args.ckpt.disable_ds
     frozen = teacher_bytes(args) * args.teacher.offload * placement(args, "teacher")[1]
     frozen += reference_bytes(args, model) * args.ref.offload * placement(args, "ref")[1]
-    return (asleep + offloaded + copied) * args.actor.num_gpus_per_node + frozen
+    kept = older_weights(args) * optimizer / 3  # a third: its weights
+    return (asleep + offloaded + copied + kept) * args.actor.num_gpus_per_node + frozen
 
 
 def checkpoint_bytes(args: SimpleNamespace, model: Architecture) -> float:
-    """fp32 weights and Adam's moments, and below ZeRO-3 the bf16 weights beside them."""
-    return (14.0 if args.ds.zero_stage < 3 else 12.0) * model.parameters
+    """fp32 weights, Adam's moments and older weights, and below ZeRO-3 the bf16 weights beside them."""
+    return ((14.0 if args.ds.zero_stage < 3 else 12.0) + 4.0 * older_weights(args)) * model.parameters
+
+
+def older_weights(args: SimpleNamespace) -> int:
+    """How many fp32 copies of the weights are kept to sample with (contrast.stages)."""
+    return args.contrast.snapshots if args.contrast.stages else 0
 
 
 def checkpoints_kept(args: SimpleNamespace) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
+from openrlhf_prefix.algorithm.contrast import NONE
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import needs_reference
 from openrlhf_prefix.algorithm.lengths import Settings
@@ -127,9 +128,19 @@ def imitation_coef(args: argparse.Namespace, step: int, total_steps: int) -> flo
 
 
 def has_reference(args: argparse.Namespace) -> bool:
-    """Whether the policy before the run is kept, for a KL term or for the weights of demonstration tokens; `args` is
-    nested."""
-    return args.algo.kl.init_coef > 0 or needs_reference(args.hybrid.imitation)
+    """Whether the policy before the run is kept, for a KL term or for the weights of demonstrations and own samples;
+    `args` is nested."""
+    return args.algo.kl.init_coef > 0 or needs_reference(args.hybrid.imitation) or refers_to_start(args)
+
+
+def contrasts(args: Flags) -> bool:
+    """Whether demonstrations are held against own samples at all; `args` is nested."""
+    return args.contrast.rule != NONE
+
+
+def refers_to_start(args: Flags) -> bool:
+    """Whether they are with the reference model for the older policy; `args` is nested."""
+    return args.contrast.rule == "partition"
 
 
 def data_parallel_ranks(args: argparse.Namespace, model: str = "actor") -> int:

@@ -6,6 +6,7 @@ A flag whose default is None takes the value of the chosen preset (preset_flags.
 import argparse
 
 from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS
+from openrlhf_prefix.algorithm.contrast import RULES
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.lengths import MOST_TOKENS
@@ -32,8 +33,8 @@ MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
-    of_method, of_run = (_add_hybrid, _add_prefix, _add_teacher, _add_mask), (_add_model, _add_data)
-    for add_group in (*of_method, *of_run, _add_verifier, _add_reward, _add_run):
+    of_method = (_add_hybrid, _add_prefix, _add_teacher, _add_contrast, _add_mask)
+    for add_group in (*of_method, _add_model, _add_data, _add_verifier, _add_reward, _add_run):
         add_group(parser)
 
 
@@ -160,6 +161,24 @@ def _add_teacher(parser: argparse.ArgumentParser) -> None:
     add("--teacher.num_nodes", type=int, help="nodes of the teacher; not set: actor.num_nodes")
     add("--teacher.num_gpus_per_node", type=int, help="GPUs of each; not set: actor.num_gpus_per_node")
     add("--teacher.offload", action="store_true", default=False, help="its parameters lie in host memory")
+
+
+def _add_contrast(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "contrast", "a demonstration against the policy's own samples, a term of the loss"
+    )
+    add = group.add_argument
+    add("--contrast.rule", choices=RULES, help="how much each row is pulled up or pushed down; none: no such term")
+    add("--contrast.tau", type=float, help="partition: temperature of the policy's log-probs in a score")
+    add("--contrast.gamma", type=float, help="partition: share of the new samples in a problem's moving partition")
+    add("--contrast.cap", type=float, default=10.0, help="partition: largest weight of a sample")
+    add("--contrast.beta", type=float, default=0.1, help="pair: scale of the log-ratio to the older policy, as in DPO")
+    add(
+        "--contrast.stages",
+        type=int,
+        help="parts of the run at whose starts the policy is kept, to sample in its place; 0: the current one samples",
+    )
+    add("--contrast.snapshots", type=int, default=1, help="how many are kept, of which each step draws one")
 
 
 def _add_mask(parser: argparse.ArgumentParser) -> None:

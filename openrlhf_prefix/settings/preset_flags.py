@@ -25,13 +25,14 @@ UPSTREAM = {
     "actor.loss_agg_mode": ("hybrid.divisor", {"token-mean": "token-mean", "seq-mean": "seq-mean-token-mean"}),
 }
 OF_PREFIX = ("prefixed_per_group", "keep", "controller", "span")  # fields of a preset; most others are of hybrid
-OF_TEACHER = "teacher_"  # what these begin with
+FAMILIES = ("teacher", "contrast")  # what fields of theirs begin with
 
 
 def flag_of(field: str) -> str:
     """The flag whose default a field of a preset is."""
-    if field.startswith(OF_TEACHER):
-        return f"teacher.{field.removeprefix(OF_TEACHER)}"
+    family, _, name = field.partition("_")
+    if family in FAMILIES:
+        return f"{family}.{name}"
     return f"{'prefix' if field in OF_PREFIX else 'hybrid'}.{field}"
 
 

@@ -34,6 +34,7 @@ FLAGS = {
     "prefix.gradient_every": 1,
 }
 ALONE = {"rollout.n_samples_per_prompt": 1, "rollout.batch_size": ROWS, "data.max_samples": ROWS}
+PAIRS = {"rollout.n_samples_per_prompt": 2, "rollout.batch_size": 16, "data.max_samples": 48}
 FIRST = "opd"  # what the actors are started with: its teacher and its reference model are there for all
 TEACHER = {"teacher.model": "FOLDER/teacher"}
 SHOWN = {"teacher.template": "{demonstration}\n\n{prompt}"}  # of the letters that the embedded tokenizer knows
@@ -74,7 +75,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "prefix_after_sft": {"hybrid.sft_steps": 1, "hybrid.sft_imitation": "dft", "hybrid.sft_validate": 1}
     | {"train.num_episodes": 3, "data.max_samples": 4},
     "focal": {"hybrid.plugin": "tests/e2e/focal.py"},
-    "masked": {"hybrid.preset": "prefix_rft", "mask.method": "gradient", "mask.share": 0.05},  # last: it stays
+    "masked": {"hybrid.preset": "prefix_rft", "mask.method": "gradient", "mask.share": 0.05},
+    "disc_ft": {},
+    "disc_ft2": {"train.num_episodes": 3, "data.max_samples": 4},
+    # Last: their engines keep older weights.
+    "irft": {**PAIRS, "contrast.stages": 2},
+    "sspo": PAIRS,
 }
 
 
@@ -153,12 +159,14 @@ def controller() -> Any:
 def retune(actor: Any, args: SimpleNamespace) -> None:
     """Runs in the trainer: from now on it has these flags."""
     from openrlhf_prefix.runtime.learner.masking import Mask
+    from openrlhf_prefix.runtime.learner.snapshots import Snapshots
     from openrlhf_prefix.settings import plugins
 
     plugins.load(args.hybrid.plugin)
+    if args.contrast.stages:
+        actor.snapshots = Snapshots(actor.actor.model.optimizer, args.contrast.snapshots)
     actor.strategy.args = actor.trainer.strategy.args = actor.trainer.args = args
-    if args.mask.method:
-        actor.trainer.mask = Mask(actor.actor.model)
+    actor.trainer.mask = Mask(actor.actor.model) if args.mask.method else None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Three steps of every method on the real stack: its rows, its terms and what it leaves in the metrics."""
 
 import json
+import math
 import subprocess
 import sys
 from itertools import islice, pairwise
@@ -192,6 +193,38 @@ def test_a_teacher_beside_the_reward_judges_all_rows_or_those_of_groups_that_fai
         right = [sum(row["reward"] for row in rows if row["group"] == group) for group in range(4)]
         assert metrics["teacher/rows"] == 8 * sum(count <= 3 for count in right)
     assert any(row["advantage"] for row in read(folder, "kdrl", "rollouts"))
+
+
+@pytest.mark.parametrize("preset", ["disc_ft", "disc_ft2", "irft", "sspo"])
+def test_a_demonstration_is_held_against_own_samples(folder: Path, preset: str) -> None:
+    """The last row of every group; no row has an advantage, and every one trains."""
+    for metrics in read(folder, preset):
+        rows = [row for row in read(folder, preset, "rollouts") if row["step"] == metrics["step"]]
+        assert (
+            metrics["contrast/demonstrations"]
+            == sum(bool(row["prefix"]) for row in rows)
+            == len(rows) / (8 if preset.startswith("disc") else 2)
+        )
+        assert not any(row["advantage"] or row["prefix_advantage"] for row in rows)
+        # Not even the reward decides on them, apart from the own samples that are right.
+        right = sum(row["reward"] for row in rows if not row["prefix"])
+        assert metrics["train/rows_skipped"] >= (right if preset == "sspo" else 0)
+        if preset == "sspo":
+            assert metrics["contrast/left_out"] == pytest.approx(right / 16)
+
+
+def test_the_partition_of_a_problem_goes_on_at_its_next_visit(folder: Path) -> None:
+    """disc_ft2, three visits of four problems: s is below 0 and u starts at 0, so that u falls from visit to visit."""
+    partitions = [metrics["contrast/partition"] for metrics in read(folder, "disc_ft2")]
+    assert 0 > partitions[0] > partitions[1] and len(set(partitions)) == 3
+
+
+def test_pairs_are_weighed_by_the_policy_of_the_start_of_their_stage(folder: Path) -> None:
+    """irft: stages of two steps; sspo: one. log 2 where the policy is still that of the start."""
+    for preset, starts in (("irft", [1, 3]), ("sspo", [1])):
+        for metrics in read(folder, preset):
+            at_start = abs(metrics["contrast/loss"] - math.log(2)) < 1e-6
+            assert at_start == (metrics["contrast/margin"] == 0) == (metrics["step"] in starts)
 
 
 def test_on_failure_gives_prefixes_only_after_a_visit_without_a_right_sample(folder: Path) -> None:

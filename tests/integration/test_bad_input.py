@@ -117,7 +117,7 @@ def test_a_row_that_cannot_be_used_is_named_with_file_and_number(capsys, base, t
     assert expected in said and "bad.jsonl" in said
 
 
-@pytest.mark.parametrize("preset", ["luffy", "sft_then_rft", "relift", "hpt", "srft", "uft"])
+@pytest.mark.parametrize("preset", ["luffy", "sft_then_rft", "relift", "hpt", "srft", "uft", "disc_ft"])
 def test_a_method_of_demonstrations_on_data_without_any_is_refused(capsys, base, tmp_path, preset):
     data = write(tmp_path / "bare.jsonl", [{**GOOD, "demonstrations": []}] * 8)
     said = refuse(capsys, {**base, "data.prompt_dataset": str(data)}, "--hybrid.preset", preset)

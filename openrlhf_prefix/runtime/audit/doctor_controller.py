@@ -58,7 +58,7 @@ class DoctorController(PrefixController):
         try:
             for _ in range(2):
                 self._ask("flip_lowest_bits")
-                self.broadcast_to_vllm()
+                self.give(None)
         except RunStopped as error:
             return Finding("weight sync", WRONG, str(error), "check vllm.sync_backend and the engines' logs")
         checked, unchecked = (int(self.weight_check[f"sync/tensors_{kind}"]) for kind in ("checked", "unchecked"))

@@ -1,7 +1,8 @@
 """Held-out problems during a run: when they are sampled, and what becomes of their scores.
 
-A step's evaluation is sampled with the rollouts of the next one, from the same weights (generator.py). Its scores are
-there before that step trains, so that a best checkpoint has the weights that were judged.
+A step's evaluation is sampled with the rollouts of the next one, from the same weights (generator.py), or at once
+where rollouts come from older ones (stages.py). Its scores are there before that step trains, so that a best
+checkpoint has the weights that were judged.
 """
 
 from typing import Any
@@ -36,6 +37,11 @@ class Evaluating:
         """Has held-out problems sampled with the next rollouts; finish_evaluation() has the scores."""
         self.evaluated = global_step, Evaluation(generate_kwargs)
         self.samples_generator.evaluation = self.evaluated[1]
+        if self.stages.length:  # what samples next are other weights
+            self.give(None)
+            self.finish_evaluation()
+            if global_step < self.total_steps:
+                self.give(self.stages.of(global_step))
         return {}
 
     @torch.no_grad()

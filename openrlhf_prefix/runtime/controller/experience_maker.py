@@ -31,6 +31,7 @@ from openrlhf_prefix.algorithm.sampler import PrefixSampler, request_seed
 from openrlhf_prefix.algorithm.selection import select_prefix_tokens
 from openrlhf_prefix.algorithm.teacher import taught_rows
 from openrlhf_prefix.errors import RunStopped
+from openrlhf_prefix.runtime.controller.contrast import Contrasting
 from openrlhf_prefix.runtime.controller.normalizing import normalize
 from openrlhf_prefix.runtime.controller.reference import refer
 from openrlhf_prefix.runtime.controller.rescue import Rescue
@@ -70,12 +71,13 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         sampler: PrefixSampler,
         rescue: Rescue,
         teacher: Teacher,
+        contrasting: Contrasting,
         reference: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.controller, self.trust, self.rescue = sampler.controller, sampler.trust, rescue
-        self.teacher, self.reference = teacher, reference
+        self.teacher, self.reference, self.contrasting = teacher, reference, contrasting
         # Between forwarded() and what upstream's make_experience() calls in it:
         self._passes: int | None = None  # of the policy, over the first batches; None: one for each
         self._unseen: list[torch.Tensor] = []  # what stands for the others' log-probs and entropies
@@ -86,6 +88,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         rollouts = self.with_advantages(*self.forwarded(samples))
         if needs_reference(self.args.hybrid.imitation):
             refer(rollouts.experiences, self)
+        held = self.contrasting.weigh(rollouts.experiences, step, self)
         taught = self.teacher.judge(rollouts.experiences, rollouts.taught.flatten(), step, self)
         seed = request_seed(self.args.train.seed, step, "order of the rows", 0)
         rows = shuffled(rollouts.experiences, seed)
@@ -98,7 +101,7 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
         return Batch(
             deal(rescued.rows, self.args.train.batch_size, data_parallel_ranks(self.args), trained),
             rollouts.experiences,
-            rollouts.metrics | taught | rescued.metrics | of_step,
+            rollouts.metrics | held | taught | rescued.metrics | of_step,
         )
 
     def forwarded(self, samples: list[Experience]) -> tuple[list[Experience], list[torch.Tensor]]:

@@ -21,6 +21,7 @@ from openrlhf_prefix.report.run_folder import RunFolder
 from openrlhf_prefix.report.signal import Silence
 from openrlhf_prefix.runtime import context, deadlines
 from openrlhf_prefix.runtime.controller.about import about
+from openrlhf_prefix.runtime.controller.contrast import Contrasting
 from openrlhf_prefix.runtime.controller.demonstrations import Demonstrations
 from openrlhf_prefix.runtime.controller.engines import Engines
 from openrlhf_prefix.runtime.controller.evaluating import Evaluating
@@ -31,6 +32,8 @@ from openrlhf_prefix.runtime.controller.masking import Masking
 from openrlhf_prefix.runtime.controller.rescue import Rescue
 from openrlhf_prefix.runtime.controller.resumable import Resumable
 from openrlhf_prefix.runtime.controller.rollout_log import RolloutLog
+from openrlhf_prefix.runtime.controller.sending import Sending
+from openrlhf_prefix.runtime.controller.stages import Stages
 from openrlhf_prefix.runtime.controller.stopping import Stopping
 from openrlhf_prefix.runtime.controller.supervised import SupervisedStage
 from openrlhf_prefix.runtime.controller.teacher import Teacher
@@ -41,6 +44,7 @@ from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.settings import plugins
 from openrlhf_prefix.settings.derived import (
+    contrasts,
     has_teacher,
     imitation_coef,
     make_sampler,
@@ -54,7 +58,7 @@ from openrlhf_prefix.settings.model import stop_ids
 from openrlhf_prefix.settings.secrets import for_servers, wandb_key
 
 
-class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
+class PrefixController(Resumable, Evaluating, Sending, undecorated(PPOTrainer)):
     """OpenRLHF's PPOTrainer with our generator and experience maker."""
 
     def __init__(self, pretrain: str, strategy: Any, *groups: Any, secrets: Mapping[str, str], **kwargs: Any) -> None:
@@ -99,6 +103,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         self.tensorboard_logger = None
         demonstrations = Demonstrations(train, args.train.seed, tokenizer.eos_token_id, validation_size(args, train))
         self.teacher = Teacher(args, self.total_steps, train, stop_ids(args, tokenizer), teacher)
+        self.stages = Stages(args, self.total_steps, self.actor_model_group)
         self.experience_maker = PrefixExperienceMaker(
             *groups,
             self.kl_ctl,
@@ -108,6 +113,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             rescue=Rescue(args, demonstrations),
             reference=reference,
             teacher=self.teacher,
+            contrasting=Contrasting(args, self.stages),
         )
         self.masking = Masking(self, demonstrations, *examples)
         supervised = sft_steps(args, self.total_steps), sft_interval(args, self.total_steps)
@@ -115,15 +121,17 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         self.resume_at: dict[str, Any] = {}  # where upstream's loop begins, once the supervised stage is over
         self.start_records()
         self.start_evaluations()
-        self.start_states()
         self.join_states()
 
     def join_states(self) -> None:
-        """What is learnt of problems goes into checkpoints; trust only where there is any."""
+        """What is learnt of problems goes into checkpoints; trust and partitions only where there are any."""
+        self.start_states()
         self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
         self.parts["rescue"] = self.experience_maker.rescue
         if self.sampler.trust:
             self.parts["trust"] = self.sampler.trust
+        if self.experience_maker.contrasting.contrast:
+            self.parts["contrast"] = self.experience_maker.contrasting.contrast
 
     def start_records(self) -> None:
         """What a person will see of the run, and what is looked at for them."""
@@ -186,13 +194,14 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         self.train_on(batch.rows)
         with times("ppo_train"):
             status = self.ppo_train(global_step)
+        self.samples_generator.step = step = global_step + 1
         with times("broadcast"):
+            self.stages.begin(step)
             self.broadcast_to_vllm()
         status |= {name: value for name, value in batch.metrics.items() if value is not None}
         if "kl" in status:
             self.kl_ctl.update(status["kl"], len(rollout_samples))
         self.sampler.controller.step_over()
-        self.samples_generator.step = step = global_step + 1
         self.rollout_log.write(batch.rollouts, step)
         return status | self.weight_check | times.spent, step
 
@@ -209,7 +218,7 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
             coef *= controller.share
         settings = {
             "imitation_coef": 1.0 if supervised else coef,
-            "measure_prefix": bool(every and prefixed_rows(self.args))
+            "measure_prefix": bool(every and prefixed_rows(self.args) and not contrasts(self.args))
             and global_steps % every == 0
             and not supervised,
             "supervised": supervised,
@@ -220,27 +229,6 @@ class PrefixController(Resumable, Evaluating, undecorated(PPOTrainer)):
         known = {name: value for name, value in status.items() if value is not None}
         of_teacher = {"teacher/coef": self.teacher.coef(global_steps)} if has_teacher(self.args) else {}
         return known | {"prefix/low": low, "prefix/high": high} | controller.metrics() | of_teacher
-
-    def _rejoin(self, generating: bool) -> None:
-        """New engines take part in the weight sync, and hold the current weights if they are to generate."""
-        ray.get(self.actor_model_group.async_run_method(method_name="rejoin_engines"))
-        if generating:
-            self._send_weights()
-
-    def broadcast_to_vllm(self) -> None:
-        """The current weights go to all engines, dead ones are replaced before."""
-        try:
-            self.engines.revive()
-        except EngineLost as lost:
-            self.engines.lost = lost  # the step is all but done: it is logged and saved first
-            return
-        self._send_weights()
-
-    def _send_weights(self) -> None:
-        """The sync, and where one is due a check that it arrived."""
-        super().broadcast_to_vllm()
-        replaced = bool(self.engines.deaths)
-        self.weight_check = self.check.after_sync(self.actor_model_group, self.vllm_engines, replaced)
 
     def save_logs_and_checkpoints(
         self, global_step: int, logs_dict: dict | None = None, client_states: Any = None

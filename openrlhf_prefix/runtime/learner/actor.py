@@ -21,6 +21,8 @@ from openrlhf_prefix.runtime.learner.fp32 import InFp32
 from openrlhf_prefix.runtime.learner.masking import PART as MASK
 from openrlhf_prefix.runtime.learner.masking import Mask
 from openrlhf_prefix.runtime.learner.probe import accumulation_coefficients
+from openrlhf_prefix.runtime.learner.snapshots import PART as SNAPSHOTS
+from openrlhf_prefix.runtime.learner.snapshots import Snapshots
 from openrlhf_prefix.runtime.learner.states import Generators
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.rows.fields import ActorForward
@@ -54,6 +56,9 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
             self.trainer.average = self.parts[PART] = Average(self.actor.model.optimizer, flags.ema_beta)
         if strategy.args.mask.method is not None:
             self.trainer.mask = self.parts[MASK] = Mask(self.actor.model)
+        if strategy.args.contrast.stages:
+            kept = Snapshots(self.actor.model.optimizer, strategy.args.contrast.snapshots)
+            self.snapshots = self.parts[SNAPSHOTS] = kept
         if chosen:
             checkpoints.load_rank(checkpoints.folder_of(strategy.args) / chosen, self.parts)
 
@@ -134,6 +139,14 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         self.actor.train()
         self.trainer.mask.make(args.mask.method, mask_share(args), losses)
         return self.trainer.mask.share
+
+    def take_snapshot(self, stage: int) -> None:
+        """See snapshots.py."""
+        self.snapshots.take(stage)
+
+    def act_as(self, stage: int | None) -> None:
+        """See snapshots.py; every rank has to be asked."""
+        self.snapshots.act_as(stage)
 
     def rejoin_engines(self) -> None:
         """After an engine was replaced: it has to hear what comes in which bucket, and to join a new group; CUDA IPC

@@ -28,7 +28,7 @@ from openrlhf_prefix.runtime.learner.metric_sums import MetricSums
 from openrlhf_prefix.runtime.learner.sender import Sender
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.rows.batches import blank, counts_of, micro_batches, optimizer_steps
-from openrlhf_prefix.runtime.rows.fields import prefix_mask_of, teacher_of
+from openrlhf_prefix.runtime.rows.fields import contrast_of, prefix_mask_of, teacher_of
 from openrlhf_prefix.runtime.rows.loss import forwards_every_row, hybrid_loss, on_policy
 from openrlhf_prefix.settings import plugins
 
@@ -240,6 +240,7 @@ class PrefixActorTrainer(ActorPPOTrainer):
             row_entropy=_of_rows(rows, "row_entropy"),
             reference=rows.base_action_log_probs,
             teacher=teacher_of(rows),
+            contrast=contrast_of(rows),
         )
 
 

@@ -1,4 +1,4 @@
-"""What a row carries beyond OpenRLHF's Experience: its prefix, as one integer, entropies, a teacher's log-probs."""
+"""What a row carries beyond OpenRLHF's Experience: its prefix, as one integer, entropies, what other models said."""
 
 import math
 from types import SimpleNamespace
@@ -8,6 +8,7 @@ import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
 TEACHER = "teacher_log_probs"  # entry of info, (B, A): NaN where the teacher does not act; absent where there is none
+CONTRAST = "contrast"  # entry of info, (B,): c of each row (algorithm/contrast.py); absent where there is no rule
 
 
 class ActorForward(NamedTuple):
@@ -31,6 +32,14 @@ def prefix_mask_of(experience: Experience) -> torch.Tensor:
     lengths = torch.as_tensor([int(length) for length in experience.info["prefix_length"]])
     mask = experience.action_mask.bool()
     return mask & (mask.cumsum(-1) <= lengths.to(mask.device).unsqueeze(-1))
+
+
+def contrast_of(experience: Experience) -> torch.Tensor | None:
+    """(B, 1) c of every row; None where there is no rule. In a micro-batch the entries of info are lists of rows."""
+    if CONTRAST not in experience.info:
+        return None
+    values = [float(value) for value in experience.info[CONTRAST]]
+    return torch.tensor(values, device=experience.action_mask.device).unsqueeze(-1)
 
 
 def teacher_of(experience: Experience) -> torch.Tensor | None:

@@ -13,7 +13,8 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 
 from openrlhf_prefix.algorithm.hybrid import Correction, HybridLoss
 from openrlhf_prefix.algorithm.imitation import needs_entropy
-from openrlhf_prefix.runtime.rows.fields import prefix_mask_of, teacher_of
+from openrlhf_prefix.runtime.rows.fields import contrast_of, prefix_mask_of, teacher_of
+from openrlhf_prefix.settings.derived import contrasts
 
 MIN_AUX_LOSS = 1e-8  # OpenRLHF computes the loss of a mixture's router from here on
 
@@ -53,9 +54,10 @@ def hybrid_loss(args: SimpleNamespace, supervised: bool = False) -> HybridLoss:
 
 
 def trained_tokens(row: Experience, loss: HybridLoss) -> int:
-    """Action tokens of a row that the policy's, the imitation or the teacher's term trains."""
+    """Action tokens of a row that the policy's, the imitation, the teacher's or the contrast term trains."""
     action = row.action_mask.bool()
-    return int(loss.learns_from(action, prefix_mask_of(row), row.advantages, teacher_of(row)).sum())
+    others = teacher_of(row), contrast_of(row)
+    return int(loss.learns_from(action, prefix_mask_of(row), row.advantages, *others).sum())
 
 
 def trains(tokens: int, args: SimpleNamespace) -> bool:
@@ -74,8 +76,8 @@ def on_policy(args: SimpleNamespace) -> bool:
 
 def forwards_every_row(args: SimpleNamespace) -> bool:
     """Whether something reads the log-probs or entropies of every row before the update: ratios that are not 1
-    (`on_policy`), a reference model, a correction, or a row's entropy in the loss."""
-    of_rows = args.hybrid.sampled == "likelihood" or needs_entropy(args.hybrid.imitation)
+    (`on_policy`), a reference model, a correction, a row's entropy in the loss, or a contrast of rows."""
+    of_rows = args.hybrid.sampled == "likelihood" or needs_entropy(args.hybrid.imitation) or contrasts(args)
     corrected = args.algo.advantage.is_correction_level != "off"
     return not on_policy(args) or args.algo.kl.init_coef > 0 or corrected or of_rows
 

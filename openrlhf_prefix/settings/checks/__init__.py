@@ -5,7 +5,7 @@
 numbers   sizes, counts and shares         method   a preset's flags, the prefixes' and the supervised stage's
 batches   rows, ranks, GPUs                loss     terms of the loss that would fail in a worker, or do nothing
 stack     what Ray, DeepSpeed and vLLM do  files    what has to be there
-teacher   a model that knows more than the policy
+teacher   a model that knows more than the policy         contrast demonstrations against own samples
 mask      weights that do not train
 
 Flags of OpenRLHF that are refused whatever the others say are rows of settings/upstream_flags.py.
@@ -15,13 +15,16 @@ import argparse
 from types import SimpleNamespace
 
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.settings.checks import batches, loss, mask, method, numbers, stack, teacher
+from openrlhf_prefix.settings.checks import batches, contrast, loss, mask, method, numbers, stack, teacher
 from openrlhf_prefix.settings.checks.facts import Facts
 from openrlhf_prefix.settings.checks.files import check_files
 
 __all__ = ["TABLE", "check_files", "check_flags"]
 
-TABLE = (*numbers.TABLE, *method.TABLE, *batches.TABLE, *loss.TABLE, *stack.TABLE, *teacher.TABLE, *mask.TABLE)
+TABLE = (
+    *(*numbers.TABLE, *method.TABLE, *batches.TABLE, *loss.TABLE),
+    *(*stack.TABLE, *teacher.TABLE, *contrast.TABLE, *mask.TABLE),
+)
 
 
 def check_flags(args: argparse.Namespace | SimpleNamespace) -> None:

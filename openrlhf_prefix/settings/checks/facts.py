@@ -17,6 +17,7 @@ from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.data.cuts import trains_whole
 from openrlhf_prefix.settings.derived import (
     buffer_size,
+    contrasts,
     data_parallel_ranks,
     has_reference,
     has_teacher,
@@ -88,6 +89,11 @@ class Facts:
     def teacher_gpus(self) -> tuple[int, int] | None:
         """Nodes and GPUs of each, for a teacher that is a model of its own."""
         return placement(self._args, "teacher") if teacher_folder(self._args) else None
+
+    @property
+    def contrasts(self) -> bool:
+        """Demonstrations are held against own samples."""
+        return contrasts(self._args)
 
     @property
     def taught_alone(self) -> bool:

@@ -291,6 +291,18 @@ def test_the_policy_before_the_run_lies_beside_it_where_it_is_kept(flags, row, c
     assert [line for line in lines if line.startswith("reference")] == ([row] if row else [])
 
 
+def test_older_weights_lie_on_the_host_and_in_the_checkpoints(capsys):
+    """Each is 7,615,616,512 parameters x 4 bytes, 28.37 GiB: in use, and once more in a checkpoint that is written."""
+    one_step = ["--hybrid.preset", "irft", "--rollout.batch_size", "64", "--train.batch_size", "512"]
+    host = []
+    for snapshots in ("1", "3"):
+        flags = [*one_step, "--contrast.snapshots", snapshots, "--problems", "10000"]
+        plan(["--config", str(CONFIGS / "qwen2.5_math_7b" / "prefix_rft.yaml"), *flags])
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("host memory: ")]
+        host.append(float(line.split()[2]))
+    assert host[1] - host[0] == pytest.approx(2 * 2 * 28.37, abs=1.0)
+
+
 @pytest.mark.parametrize(
     ("flags", "row", "host"),
     [

@@ -65,6 +65,7 @@ def test_the_loss_of_every_preset(alone):
             convex=row.convex,
             whole=row.demonstration == "whole" or row.rescue != "none",
             teacher_coef=row.teacher_coef,
+            contrast=row.contrast_rule != "none",
             **(ALONE if alone else {}),
         )
         for name, row in PRESETS.items()

@@ -172,6 +172,7 @@ def test_a_row_without_advantage_trains_by_the_teacher_and_counts_in_its_divisor
 
 def over_ranks(folder: Path) -> None:
     """The teacher's own ranks, and the policy as its own teacher: log-probs of six rows of uneven lengths."""
+    from openrlhf_prefix.runtime.controller.contrast import Contrasting
     from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
     from openrlhf_prefix.runtime.controller.rescue import Rescue
     from openrlhf_prefix.runtime.learner.frozen import PrefixTeacher
@@ -202,6 +203,7 @@ def over_ranks(folder: Path) -> None:
                 sampler=SimpleNamespace(controller=None, trust=None),
                 rescue=Rescue(args, SimpleNamespace(by_id={})),
                 teacher=Teacher(args, 10, problems, [END], group),
+                contrasting=Contrasting(args, None),
             )
             rows = [row(number, number % 3, LENGTH - number % 4, start=10) for number in range(6)]
             maker.teacher.judge(rows, torch.tensor([True] * 5 + [False]), 0, maker)

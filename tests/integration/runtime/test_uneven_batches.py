@@ -86,6 +86,7 @@ def batches_of(folder: Path, cases: list[tuple[int, dict[str, Any]]]) -> None:
     """Of every case (rows, flags): the passes of actor and reference, what the controller deals out, its metrics."""
     from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings
     from openrlhf_prefix.algorithm.schedules import PrefixSchedule
+    from openrlhf_prefix.runtime.controller.contrast import Contrasting
     from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
     from openrlhf_prefix.runtime.controller.rescue import Rescue
     from openrlhf_prefix.runtime.controller.teacher import Teacher
@@ -117,6 +118,7 @@ def batches_of(folder: Path, cases: list[tuple[int, dict[str, Any]]]) -> None:
                 sampler=sampler,
                 rescue=Rescue(args, SimpleNamespace(by_id={})),
                 teacher=Teacher(args, 10, [], [], None),
+                contrasting=Contrasting(args, None),
             )
             batch = maker.make([rollout(number, vocabulary) for number in range(rows)], step=0)
         trained = [row for row in batch.rows if row.action_mask.any()]

@@ -105,7 +105,7 @@ def test_micro_batches_add_up_to_the_whole_step(divisor: str, sizes: list[int]) 
     of_rows = torch.rand(6, 1, generator=generator)
     sampled = action & ~prefix
     teacher = torch.where(draws[0] > -0.5, draws[2], torch.nan)
-    others = (rollout, draws[4], draws[5].abs(), of_rows, draws[1], teacher)
+    others = (rollout, draws[4], draws[5].abs(), of_rows, draws[1], teacher, of_rows - 0.5)
     whole = LossRows(log_probs, old, draws[3], action, prefix, *others)
     taught = float((sampled & ~teacher.isnan()).sum())
     counts = StepCounts(6.0, float(action.sum()), float(sampled.sum()), taught=taught)

@@ -62,6 +62,7 @@ SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss", "ds.load_in_4b
 
 
 OPD = {"hybrid__preset": "opd", "teacher__model": "some/model"}
+IRFT = {"hybrid__preset": "irft", "train__batch_size": 32}
 
 
 def of_preset(name: str) -> dict[str, object]:
@@ -69,7 +70,8 @@ def of_preset(name: str) -> dict[str, object]:
     row = PRESETS[name]
     alone = {"rollout__n_samples_per_prompt": 1, "rollout__batch_size": 16} if row.samples == 1 else {}
     teacher = {"teacher__model": "some/model"} if row.teacher_coef and row.teacher_model is None else {}
-    return {"hybrid__preset": name, **alone, **teacher}
+    one_step = {"train__batch_size": 32} if row.contrast_rule != "none" else {}
+    return {"hybrid__preset": name, **alone, **teacher, **one_step}
 
 
 def resolved(**explicit: object) -> SimpleNamespace:
@@ -230,6 +232,24 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
         ({**OPD, "teacher__end": -0.1}, "teacher.coef and teacher.end are 0 or more"),
         ({**OPD, "teacher__model": "self"}, "would compare the policy with itself"),
         ({**OPD, "teacher__context": "demonstration", "teacher__template": "{prompt}"}, "hold {prompt} and {demonstr"),
+        ({**IRFT, "contrast__tau": 0.0}, "contrast.tau, contrast.cap and contrast.beta are above 0"),
+        ({**IRFT, "contrast__gamma": 1.5}, "contrast.gamma is above 0 and at most 1"),
+        ({**IRFT, "contrast__snapshots": 0}, "contrast.snapshots 1 or more"),
+        ({"contrast__stages": 5}, "have no effect without contrast.rule"),
+        ({**IRFT, "prefix__prefixed_per_group": 2}, "holds one whole demonstration against the own samples"),
+        (
+            {"contrast__rule": "partition", "prefix__keep": 0.0},
+            "holds one whole demonstration against the own samples",
+        ),
+        ({"hybrid__preset": "disc_ft"}, "with train.batch_size 32 and train.max_epochs 1"),
+        ({**IRFT, "train__max_epochs": 2}, "with train.batch_size 32 and train.max_epochs 1"),
+        ({**IRFT, "contrast__stages": 0}, "compares with an older policy, whose samples it takes"),
+        ({**IRFT, "contrast__snapshots": 6}, "is more than contrast.stages 5"),
+        ({**IRFT, "hybrid__sft_steps": 2}, "contrast.stages begin with the run"),
+        (
+            {**IRFT, "algo__dynamic_filtering_enable": True},
+            "drops the groups that failed before contrast.rule pair sees",
+        ),
         ({**OPD, "algo__dynamic_filtering_enable": True}, "drops the groups that failed before the teacher sees them"),
         (
             {**OPD, "train__colocate_all": True, "vllm__num_engines": 2, "teacher__num_nodes": 2},

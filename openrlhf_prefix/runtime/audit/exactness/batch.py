@@ -54,6 +54,7 @@ class Terms:
     convex: bool = False
     whole: bool = False  # prefixed rows are demonstrations to their end, with nothing sampled
     teacher_coef: float = 0.0  # of the rows that a teacher has judged; 0: there is none
+    contrast: bool = False  # rows have a c each, by which their log-probs are multiplied
     on_policy: bool = False  # the policy before the update is the one that trains: no row says what it was
 
 
@@ -85,6 +86,7 @@ class Row:
     base: torch.Tensor  # (A,) of the reference model
     entropy: float  # mean over its tokens before the update
     teacher: torch.Tensor  # (A,) log-probs by a teacher; NaN for prefix tokens, the last token, and every third row
+    contrast: float  # c, above 0 for a demonstration and 0 for every fourth row
 
 
 def make_model(folder: Path, tied: bool = False) -> None:
@@ -141,6 +143,7 @@ def make_rows(model: Any, whole: bool = False, on_policy: bool = False) -> list[
                 base=log_probs + 0.3 * noise[2],
                 entropy=0.2 * len(rows),
                 teacher=teacher if len(rows) % 3 else torch.full_like(teacher, torch.nan),
+                contrast=(0.01 if prefix else -0.01) * (len(rows) % 4),
             )
         )
     return rows
@@ -201,6 +204,8 @@ def _row_loss(model: Any, row: Row, step: list[Row], terms: Terms) -> torch.Tens
     beside = _divided(sampled_part, len(sampled_part), n_sampled, step, terms.divisor)
     n_taught = sum(int((~r.teacher.isnan()).sum()) for r in step)
     beside = beside + terms.teacher_coef * sum(taught, torch.zeros(())) / max(n_taught, 1)
+    if terms.contrast:
+        beside = beside - row.contrast * log_probs.sum()
     if terms.imitation == "policy":
         return of_policy + beside
     if terms.imitation_mean == "tokens":

@@ -22,7 +22,7 @@ from openrlhf_prefix.runtime.audit.exactness.batch import LEARNING_RATE, STEP_RO
 from openrlhf_prefix.runtime.audit.exactness.layouts import Layout, flags
 from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer
 from openrlhf_prefix.runtime.rows.batches import COUNTS, STEP, deal
-from openrlhf_prefix.runtime.rows.fields import TEACHER
+from openrlhf_prefix.runtime.rows.fields import CONTRAST, TEACHER
 from openrlhf_prefix.runtime.rows.loss import hybrid_loss, trained_tokens, trains
 from openrlhf_prefix.runtime.seams import replaced
 from openrlhf_prefix.settings.resolve import flags_of
@@ -59,7 +59,7 @@ def train(
     if not upstream:
         # What it measures must leave nothing behind.
         trainer.prepare(terms.imitation_coef, measure_prefix=True, teacher_coef=terms.teacher_coef)
-    experiences = [experience(row, taught=terms.teacher_coef > 0) for row in rows]
+    experiences = [experience(row, terms.teacher_coef > 0, terms.contrast) for row in rows]
     if terms.on_policy:
         for one in experiences:
             one.action_log_probs = torch.full_like(one.action_log_probs, torch.nan)
@@ -127,7 +127,7 @@ def make_actor(strategy: Any, model: Path) -> tuple[Any, Any, Any]:
     return strategy.prepare((actor, settings))
 
 
-def experience(row: Row, taught: bool = False) -> Experience:
+def experience(row: Row, taught: bool = False, contrast: bool = False) -> Experience:
     """A row as OpenRLHF's Experience of one row: everything about actions lies on the grid of tokens 1..T-1."""
     length = len(row.tokens)
 
@@ -135,6 +135,8 @@ def experience(row: Row, taught: bool = False) -> Experience:
         return torch.nn.functional.pad(values, (row.prompt - 1, 0)).unsqueeze(0)
 
     info = {"prefix_length": torch.tensor([row.prefix]), "row_entropy": torch.tensor([row.entropy])}
+    told = {TEACHER: on_grid(row.teacher)} if taught else {}
+    told |= {CONTRAST: torch.tensor([row.contrast])} if contrast else {}
     return Experience(
         sequences=row.tokens.unsqueeze(0),
         attention_mask=torch.ones(1, length, dtype=torch.long),
@@ -147,5 +149,5 @@ def experience(row: Row, taught: bool = False) -> Experience:
         response_length=torch.tensor([length - row.prompt]),
         total_length=torch.tensor([length]),
         truncated=torch.zeros(1),
-        info=info | ({TEACHER: on_grid(row.teacher)} if taught else {}),
+        info=info | told,
     )
