@@ -12,6 +12,7 @@ pytest.importorskip("openrlhf")
 
 import torch
 from policy_ranks import completed, make_policy, make_source, run_ranks, train
+from test_uneven_batches import Ranks
 
 from openrlhf_prefix.runtime.platform import adapter
 
@@ -283,3 +284,87 @@ def test_older_weights_act_to_the_bit_and_the_current_ones_return(tmp_path: Path
     make_source(tmp_path / "source", tied=False)
     run_ranks(ranks, of_layouts, tmp_path, layouts, seconds=300.0)
     assert (tmp_path / f"done_{ranks}").exists()
+
+
+class OnRanks(Acting):
+    """Of a controller that runs on every rank, each with its own policy."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+
+    def of(self, step: int) -> int:
+        return 0
+
+    @contextmanager
+    def acting(self, stage: int | None) -> Any:
+        self.policy.act_as(stage)
+        yield
+        self.policy.act_as(None)
+
+
+def weigh_over_ranks(folder: Path) -> None:
+    """c of two groups after a step, by the experience maker; rank 0 alone: by hand, from passes of single rows."""
+    from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
+    from openrlhf_prefix.runtime.controller.rescue import Rescue
+    from openrlhf_prefix.runtime.seams import replaced
+
+    flags = {**SIZES, "hybrid.preset": "irft", "contrast.beta": 1.0, "ds.zero_stage": 3, "rollout.micro_batch_size": 2}
+    flags |= {"actor.num_gpus_per_node": int(os.environ["WORLD_SIZE"]), "train.micro_batch_size": 1}
+    policy = make_policy(folder / "source", folder / "run", **flags)
+    for seed in range(8):
+        train(policy, seed)
+    args, rows = policy.strategy.args, [row(place, tokens) for place, tokens in enumerate((2, 4, 3, 1, 5, 2))]
+    rows[4].info["reward_failed"] = torch.tensor([False])
+    for one in rows:
+        one.sequences %= 20  # of 25 tokens
+    now = [_total(policy, one) for one in rows]
+    policy.act_as(0)
+    gained = [after - _total(policy, one) for after, one in zip(now, rows, strict=True)]
+    policy.act_as(None)
+    stages = OnRanks(policy)
+    with (
+        replaced("openrlhf.trainer.ray.launcher", "ray", Ranks),
+        replaced("openrlhf.trainer.ppo_utils.experience_maker", "ray", Ranks),
+        replaced("openrlhf_prefix.runtime.controller.experience_maker", "ray", Ranks),
+    ):
+        maker = PrefixExperienceMaker(
+            Ranks(policy).group(),
+            None,
+            None,
+            None,
+            SimpleNamespace(value=0.0),
+            policy.strategy,
+            SimpleNamespace(pad_token_id=0),
+            sampler=SimpleNamespace(controller=None, trust=None),
+            rescue=Rescue(args, SimpleNamespace(by_id={})),
+            teacher=SimpleNamespace(group=None),
+            contrasting=Contrasting(args, stages),
+        )
+        batches = maker.split_rollout_samples(rows)
+        for batch, log_probs in zip(batches, maker.log_probs(batches), strict=True):
+            batch.action_log_probs = log_probs
+        maker.contrasting.weigh(batches, 0, maker)
+    found = {place: contrast_of(batch)[n].item() for batch in batches for n, place in enumerate(batch.index)}
+    wanted = []
+    for start in (0, 3):
+        weights = [torch.sigmoid(-(gained[start + 2] - gained[start + slot])).item() for slot in (0, 1)]
+        wanted += [-weight / 2 / 2 for weight in weights] + [sum(weights) / 2 / 2]
+    torch.save((found, wanted), folder / f"c_{torch.distributed.get_world_size()}_{os.environ['RANK']}.pt")
+
+
+def _total(policy: Any, one: Experience) -> torch.Tensor:
+    """L of one row."""
+    log_probs = policy.forward(one.sequences, one.action_mask, one.attention_mask).log_probs
+    return log_probs[one.action_mask.bool()].sum()
+
+
+def test_rows_are_weighed_alike_on_one_rank_and_on_two(tmp_path: Path) -> None:
+    make_source(tmp_path / "source", tied=False)
+    for ranks in (1, 2):
+        run_ranks(ranks, weigh_over_ranks, tmp_path, seconds=300.0)
+        for rank in range(ranks):
+            found, wanted = torch.load(tmp_path / f"c_{ranks}_{rank}.pt")
+            assert [found[place] for place in range(6)] == pytest.approx(wanted, abs=5e-3)
+            assert max(abs(abs(c) - 0.125) for c in wanted[:2]) > 0.02, (
+                wanted
+            )  # the steps have moved the weights from 1/2
