@@ -181,7 +181,7 @@ FAULTS += [
         "algorithm/mask.py",
         "part.mul_(torch.where(inside, kept, 1.0))",
         "part.mul_(kept)",
-        "tests/unit/algorithm/test_mask.py::test_decay_acts_inside_alone",
+        "tests/unit/algorithm/test_mask_scores.py::test_decay_acts_inside_alone",
     ),
     Fault(
         "head without temperature",
@@ -230,14 +230,14 @@ FAULTS += [
         "algorithm/contrast.py",
         "self.u.get(problem, 0.0)",
         "0.0",
-        "tests/unit/algorithm/test_contrast.py::test_the_partition_moves_as_worked_out_by_hand_over_two_visits",
+        "tests/unit/algorithm/test_contrast_terms.py::test_the_partition_moves_as_worked_out_by_hand_over_two_visits",
     ),
     Fault(
         "a right sample pushed down",
         "algorithm/contrast.py",
         "self.beta * weights * held /",
         "self.beta * weights /",
-        "tests/unit/algorithm/test_contrast.py::test_the_gradient_of_a_pair_is_that_of_dpo",
+        "tests/unit/algorithm/test_contrast_terms.py::test_the_gradient_of_a_pair_is_that_of_dpo",
     ),
     Fault(
         "an evaluation of older weights",

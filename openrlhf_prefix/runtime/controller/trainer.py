@@ -84,17 +84,7 @@ class PrefixController(Resumable, Evaluating, Sending, undecorated(PPOTrainer)):
         self.engines = Engines(engines, args, for_servers(secrets), rejoin=self._rejoin, watch=self.stopping.check)
         if args.train.colocate_all and adapter.current().name == "cuda":
             self.engines.connect()  # they measure the memory of their GPUs: no trainer may load there meanwhile
-        self.samples_generator = PrefixSamplesGenerator(
-            sampler=self.sampler,
-            engines=self.engines,
-            end=tokenizer.eos_token_id,
-            budget=args.rollout.max_new_tokens,
-            strategy=strategy,
-            prompts_dataloader=self.prompts_dataloader,
-            eval_dataloader=self.eval_dataloader,
-            tokenizer=tokenizer,
-            vllm_engines=engines,
-        )
+        self.samples_generator = self._generator(strategy, tokenizer)
         # PPOTrainer's own constructor would read the data once more and build upstream's generator.
         with wandb_key(secrets):
             BasePPOTrainer.__init__(self, strategy, *groups, engines, tokenizer)
@@ -122,6 +112,19 @@ class PrefixController(Resumable, Evaluating, Sending, undecorated(PPOTrainer)):
         self.start_records()
         self.start_evaluations()
         self.join_states()
+
+    def _generator(self, strategy: Any, tokenizer: Any) -> PrefixSamplesGenerator:
+        return PrefixSamplesGenerator(
+            sampler=self.sampler,
+            engines=self.engines,
+            end=tokenizer.eos_token_id,
+            budget=strategy.args.rollout.max_new_tokens,
+            strategy=strategy,
+            prompts_dataloader=self.prompts_dataloader,
+            eval_dataloader=self.eval_dataloader,
+            tokenizer=tokenizer,
+            vllm_engines=self.engines.handles,
+        )
 
     def join_states(self) -> None:
         """What is learnt of problems goes into checkpoints; trust and partitions only where there are any."""

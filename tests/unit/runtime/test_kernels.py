@@ -25,6 +25,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 def flags(**changed: object) -> SimpleNamespace:
     values = {
+        "contrast.rule": "none",
         "ds.attn_implementation": "flash_attention_2",
         "ds.packing_samples": False,
         "ds.ring_attn_size": 1,
