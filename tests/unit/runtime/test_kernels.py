@@ -112,6 +112,7 @@ def test_ring_attention_is_proposed_where_it_is_installed(stack: set[str]) -> No
             "actor.num_gpus_per_node": 8,
             "actor.num_nodes": 1,
             "ds.adam_offload": True,
+            "contrast.rule": "none",
             "teacher.coef": 0.0,
             "algo.kl.init_coef": 0.0,
             "hybrid.imitation": "policy",
