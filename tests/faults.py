@@ -240,6 +240,13 @@ FAULTS += [
         "tests/unit/algorithm/test_contrast_terms.py::test_the_gradient_of_a_pair_is_that_of_dpo",
     ),
     Fault(
+        "the reward of padding after the shorter text",
+        "algorithm/irl.py",
+        "one[places.clamp(max=len(one) - 1)]",
+        "torch.cat([one, one.new_zeros(1, one.shape[1])])[places.clamp(max=len(one))]",
+        "tests/unit/algorithm/test_irl.py::test_a_pair_of_different_lengths_by_hand",
+    ),
+    Fault(
         "an evaluation of older weights",
         "runtime/controller/evaluating.py",
         "self.give(None)",

@@ -48,6 +48,8 @@ class Preset:
     contrast_rule: str = "none"  # --contrast.rule: a demonstration against own samples, algorithm/contrast.py
     contrast_tau: float = 1.0  # --contrast.tau: of the partition
     contrast_gamma: float = 0.85  # --contrast.gamma: of the partition
+    irl_lr: float = 0.0  # --irl.lr: rewards are learnt from demonstrations, algorithm/irl.py; 0: they are given
+    kl: float = 0.0  # --algo.kl.init_coef: of the penalty for leaving the policy before the run; 0: it is not kept
     contrast_stages: int = 0  # --contrast.stages: an older policy samples, that of a stage's start; 0: the current one
 
 
@@ -276,21 +278,14 @@ PRESETS = {
         contrast_rule="pair_wrong",
         contrast_stages=1,
     ),
-}
-
-# --prefix.compat: values of flags where the authors' code differs from the paper's text; docs/55-official-code.md says
-# why each is not the default. One that needs another flag's value beside it is given where the method has that.
-COMPAT: dict[str, dict[str, object]] = {
-    "paper": {},
-    "official": {
-        "hybrid.estimator": "dr_grpo_prefix",  # the continuation is a group of its own and is not centred
-        "actor.dual_clip": 3.0,
-        "actor.entropy_coef": 0.001,
-        "prefix.in_entropy": True,
-        "prefix.stop_before_answer": False,  # a prefix may hold all but the last token, the answer included
-    },
-}
-BESIDE: dict[str, tuple[str, object]] = {
-    "hybrid.estimator": ("hybrid.baseline", "plain"),
-    "actor.dual_clip": ("hybrid.clip", True),
+    "irl_reward": Preset(
+        source="RFT of arXiv 2405.17888, on features of the policy: for problems without a verifier, a reward that "
+        "tells demonstrations from own samples",
+        demonstration="whole",
+        estimator="grpo",
+        keep=0.0,
+        divisor="token-mean",
+        irl_lr=1.0,
+        kl=0.05,
+    ),
 }

@@ -73,6 +73,7 @@ def load_problems(
     split: str,
     counts: Counter[str] | None = None,
     held_out: bool = False,
+    answered: bool = True,
 ) -> list[Problem]:
     """All problems of a comma-separated list of files, folders or hub names.
 
@@ -84,14 +85,16 @@ def load_problems(
         budget: response tokens, prefix included.
         counts: is told how many prompts and demonstrations were dropped, cut or capped, and why.
         held_out: the problems are for evaluation, which shows no demonstrations: they are not read.
+        answered: rows have answers; False: nobody asks for them, and they are not read.
 
     Raises:
         UserError: nothing to read, rows that cannot be used, or two rows with one id.
     """
     key = None if held_out else args.prefix.demonstrations_key
-    verifier = None if held_out or not args.prefix.stop_before_answer else MathVerifier(**vars(args.verifier))
+    unread = held_out or not answered or not args.prefix.stop_before_answer
+    verifier = None if unread else MathVerifier(**vars(args.verifier))
     reader = _Reader(args, tokenizer, budget, Counter() if counts is None else counts, verifier)
-    columns = Columns(args.data.input_key, args.data.label_key, key)
+    columns = Columns(args.data.input_key, args.data.label_key if answered else None, key)
     problems: list[Problem] = []
     places: dict[str, str] = {}
     try:
@@ -117,7 +120,7 @@ def read_rows(name: str, split: str, limit: int, columns: Columns) -> list[Row]:
         if row is not None:
             rows.append(row)
         elif len(bad) == 1 and isinstance(raw, dict):
-            hint = formats.hint(raw, name, (columns.prompt, columns.answer))
+            hint = formats.hint(raw, name, tuple(filter(None, (columns.prompt, columns.answer))))
     refuse(name, bad, hint)
     if not found:
         raise UserError(f"{name} holds no rows: check the file and the split {split!r}")

@@ -22,10 +22,10 @@ PASS_RATE = "pass_rate"
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are called; demonstrations None: they are not read."""
+    """What the columns are called; answer or demonstrations None: they are not read."""
 
     prompt: str = "prompt"
-    answer: str = "answer"
+    answer: str | None = "answer"
     demonstrations: str | None = "demonstrations"
 
 
@@ -74,7 +74,7 @@ def parse(number: int, row: dict[str, Any] | str, columns: Columns, bad: list[st
         return None
     found = len(bad)
     prompt = _prompt(number, row, columns.prompt, bad)
-    answer = _answer(number, row, columns.answer, bad)
+    answer = _answer(number, row, columns.answer, bad) if columns.answer else ""
     demonstrations = _demonstrations(number, row, columns.demonstrations, bad) if columns.demonstrations else ()
     rate = _pass_rate(number, row, bad)
     if len(bad) > found:

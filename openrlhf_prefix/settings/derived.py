@@ -138,6 +138,11 @@ def contrasts(args: Flags) -> bool:
     return args.contrast.rule != NONE
 
 
+def learns_reward(args: Flags) -> bool:
+    """Whether the reward of training rows is learnt from demonstrations, and nobody asked for it; `args` is nested."""
+    return args.irl.lr > 0
+
+
 def refers_to_start(args: Flags) -> bool:
     """Whether they are with the reference model for the older policy; `args` is nested."""
     return args.contrast.rule == "partition"

@@ -6,13 +6,14 @@ A flag whose default is None takes the value of the chosen preset (preset_flags.
 import argparse
 
 from openrlhf_prefix.algorithm.advantages import BASELINES, ESTIMATORS
+from openrlhf_prefix.algorithm.compat import COMPAT
 from openrlhf_prefix.algorithm.contrast import RULES
 from openrlhf_prefix.algorithm.controllers import CONTROLLERS
 from openrlhf_prefix.algorithm.imitation import IMITATION, POLICY
 from openrlhf_prefix.algorithm.lengths import MOST_TOKENS
 from openrlhf_prefix.algorithm.losses import DIVISORS
 from openrlhf_prefix.algorithm.mask import SCORES
-from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
+from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.algorithm.schedules import SHAPES
 from openrlhf_prefix.algorithm.selection import SCOPES
 from openrlhf_prefix.algorithm.teacher import CONTEXTS, ON, SELF
@@ -33,7 +34,7 @@ MATH_VERIFY = "math-verify"  # the value of --reward.remote_url that stands for 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds our groups to OpenRLHF's parser."""
-    of_method = (_add_hybrid, _add_prefix, _add_teacher, _add_contrast, _add_mask)
+    of_method = (_add_hybrid, _add_prefix, _add_teacher, _add_contrast, _add_irl, _add_mask)
     for add_group in (*of_method, _add_model, _add_data, _add_verifier, _add_reward, _add_run):
         add_group(parser)
 
@@ -179,6 +180,12 @@ def _add_contrast(parser: argparse.ArgumentParser) -> None:
         help="parts of the run at whose starts the policy is kept, to sample in its place; 0: the current one samples",
     )
     add("--contrast.snapshots", type=int, default=1, help="how many are kept, of which each step draws one")
+
+
+def _add_irl(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("irl", "a reward learnt from demonstrations, for problems without a verifier")
+    add = group.add_argument
+    add("--irl.lr", type=float, help="step size of its weights, one step a rollout batch; 0: rewards are given")
 
 
 def _add_mask(parser: argparse.ArgumentParser) -> None:

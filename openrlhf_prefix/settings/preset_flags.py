@@ -6,7 +6,8 @@ the same thing as one of ours is understood: --algo.advantage.estimator and --ac
 
 from collections.abc import Mapping
 
-from openrlhf_prefix.algorithm.presets import BESIDE, COMPAT, PRESETS
+from openrlhf_prefix.algorithm.compat import BESIDE, COMPAT
+from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.errors import UserError
 
 # OpenRLHF's flag -> our flag, and the name it has for each value of ours. Its own checks run on its names.
@@ -25,11 +26,16 @@ UPSTREAM = {
     "actor.loss_agg_mode": ("hybrid.divisor", {"token-mean": "token-mean", "seq-mean": "seq-mean-token-mean"}),
 }
 OF_PREFIX = ("prefixed_per_group", "keep", "controller", "span")  # fields of a preset; most others are of hybrid
-FAMILIES = ("teacher", "contrast")  # what fields of theirs begin with
+FAMILIES = ("teacher", "contrast", "irl")  # what fields of theirs begin with
+
+
+THEIRS = {"kl": "algo.kl.init_coef"}  # fields that are the default of a flag of OpenRLHF
 
 
 def flag_of(field: str) -> str:
     """The flag whose default a field of a preset is."""
+    if field in THEIRS:
+        return THEIRS[field]
     family, _, name = field.partition("_")
     if family in FAMILIES:
         return f"{family}.{name}"

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS
+from openrlhf_prefix.algorithm.compat import COMPAT
+from openrlhf_prefix.algorithm.presets import PRESETS
 from openrlhf_prefix.arguments import type_name, written
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.settings import preset_flags

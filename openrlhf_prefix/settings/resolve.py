@@ -27,12 +27,11 @@ from openrlhf_prefix.settings import (
 )
 
 CONTROL = ("config", "dry_run")
-# Defaults of ours for flags that are OpenRLHF's: the row contract of data/problems.py, the method's own setting
-# (no reference model in the paper), and a scheduler without surprises for runs of a few steps.
+# Defaults of ours for flags that are OpenRLHF's: the row contract of data/problems.py, the method's own setting, and a
+# scheduler without surprises for runs of a few steps.
 DEFAULTS = {
     "data.input_key": "prompt",
     "data.label_key": "answer",
-    "algo.kl.init_coef": 0.0,
     "rollout.n_samples_per_prompt": 8,
     "ds.zero_stage": 3,
     "vllm.enable_prefix_caching": True,  # the rows of a group share their prompt

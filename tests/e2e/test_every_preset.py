@@ -227,6 +227,26 @@ def test_pairs_are_weighed_by_the_policy_of_the_start_of_their_stage(folder: Pat
             assert at_start == (metrics["contrast/margin"] == 0) == (metrics["step"] in starts)
 
 
+def test_a_reward_that_is_learnt_takes_the_place_of_the_verifiers(folder: Path) -> None:
+    """4 groups of a demonstration and 7 own samples, which alone are compared: GRPO's advantages of what r says."""
+    for metrics in read(folder, "irl_reward"):
+        rows = [row for row in read(folder, "irl_reward", "rollouts") if row["step"] == metrics["step"]]
+        assert metrics["irl/pairs"] + metrics["irl/equal"] == 4
+        assert metrics["reward"] == pytest.approx(sum(row["reward"] for row in rows) / 32, abs=1e-6)
+        assert "verifier/equal" not in metrics and not any(row["answer"] or "verdict" in row for row in rows)
+        assert metrics["train/rows_skipped"] >= 4 and metrics["kl"] == metrics["kl"]
+        for group in range(4):
+            *own, star = [row for row in rows if row["group"] == group]
+            assert star["prefix"] and not star["kept"] and not any(row["prefix"] for row in own)
+            rewards = torch.tensor([row["reward"] for row in own])
+            if (spread := rewards.std(correction=1)) > 0:
+                wanted = (rewards - rewards.mean()) / spread
+                assert [row["advantage"] for row in own] == pytest.approx(wanted.tolist(), abs=0.02)
+    first, *later = read(folder, "irl_reward")
+    assert first["irl/loss"] == pytest.approx(math.log(2)) and first["kl"] == pytest.approx(0.0, abs=0.5)
+    assert all(metrics["irl/loss"] != pytest.approx(math.log(2), abs=1e-6) for metrics in later)
+
+
 def test_on_failure_gives_prefixes_only_after_a_visit_without_a_right_sample(folder: Path) -> None:
     """Three visits of the same 4 problems."""
     rows = read(folder, "on_failure", "rollouts")

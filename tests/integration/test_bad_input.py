@@ -117,11 +117,23 @@ def test_a_row_that_cannot_be_used_is_named_with_file_and_number(capsys, base, t
     assert expected in said and "bad.jsonl" in said
 
 
-@pytest.mark.parametrize("preset", ["luffy", "sft_then_rft", "relift", "hpt", "srft", "uft", "disc_ft"])
+@pytest.mark.parametrize("preset", ["luffy", "sft_then_rft", "relift", "hpt", "srft", "uft", "disc_ft", "irl_reward"])
 def test_a_method_of_demonstrations_on_data_without_any_is_refused(capsys, base, tmp_path, preset):
     data = write(tmp_path / "bare.jsonl", [{**GOOD, "demonstrations": []}] * 8)
     said = refuse(capsys, {**base, "data.prompt_dataset": str(data)}, "--hybrid.preset", preset)
     assert "no demonstration in any row" in said and f"preset {preset} needs them" in said
+
+
+def test_a_reward_that_is_learnt_needs_no_answers_but_those_of_an_evaluation(capsys, base, tmp_path):
+    """The reward file is not even tried. Held-out problems have answers, or are refused."""
+    rows = [{"prompt": "1+2", "demonstrations": ["1+2=3\n\\boxed{3}"]}] * 4
+    (tmp_path / "reward.py").write_text("def reward_func(queries, prompts, labels):\n    raise SystemExit(1)\n")
+    bare = {**base, "data.prompt_dataset": str(write(tmp_path / "bare.jsonl", rows)), "hybrid.preset": "irl_reward"}
+    bare |= {"reward.remote_url": str(tmp_path / "reward.py"), "ref.num_gpus_per_node": "1"}
+    cli.main(["train", *(token for name, value in bare.items() for token in (f"--{name}", value)), "--dry_run"])
+    assert "4 problems, 4 with demonstrations" in capsys.readouterr().out
+    assert "row 1 has no answer" in refuse(capsys, {**bare, "eval.dataset": bare["data.prompt_dataset"]})
+    assert "row 1 has no answer" in refuse(capsys, {**bare, "hybrid.preset": "luffy"})
 
 
 def test_a_validation_set_must_leave_demonstrations_to_train(capsys, base, tmp_path):

@@ -141,8 +141,13 @@ class PrefixExperienceMaker(RemoteExperienceMaker):
 
     def log_probs(self, batches: list[Experience], method: str = "forward", group: Any = None) -> list[torch.Tensor]:
         """(B, A) log-probs of the action tokens of each batch, by that pass of the policy's, or of `group`."""
+        return self.passes(batches, method, group)
+
+    def passes(self, batches: list[Experience], method: str, group: Any = None, **others: list) -> list:
+        """What a pass says of each batch; `others` has more of its arguments, None for the batches that fill up."""
         names, every = ("sequences", "action_mask", "attention_mask"), filled(batches, self._ranks())
         inputs = {name: [getattr(batch, name) for batch in every] for name in names}
+        inputs |= {name: values + [None] * (len(every) - len(batches)) for name, values in others.items()}
         asked = self.actor_model_group if group is None else group
         references = asked.async_run_method_batch(method_name=method, **inputs)
         copies = self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size

@@ -33,6 +33,7 @@ from openrlhf_prefix.runtime.controller.filtering import with_signal
 from openrlhf_prefix.runtime.engine.rewards import Outcome
 from openrlhf_prefix.runtime.engine.rollout import RolloutRequest
 from openrlhf_prefix.runtime.seams import replaced
+from openrlhf_prefix.settings.derived import learns_reward
 
 
 @dataclass
@@ -184,6 +185,7 @@ class PrefixSamplesGenerator(SamplesGenerator):
             demonstration=-1 if draw.demonstration is None else draw.demonstration,
             seed=request_seed(self.sampler.seed, EVALUATION if evaluating else self.step, problem.id, slot),
             max_tokens=0 if whole else self.budget - len(prefix),
+            judged=evaluating or not learns_reward(self.args),
         )
 
     def _process_response_into_experience(self, response: dict[str, Any], **generate_kwargs: Any) -> Experience:

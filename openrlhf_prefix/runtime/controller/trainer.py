@@ -27,6 +27,7 @@ from openrlhf_prefix.runtime.controller.engines import Engines
 from openrlhf_prefix.runtime.controller.evaluating import Evaluating
 from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
 from openrlhf_prefix.runtime.controller.generator import PrefixSamplesGenerator
+from openrlhf_prefix.runtime.controller.irl import RewardLearning
 from openrlhf_prefix.runtime.controller.live_report import LiveReport
 from openrlhf_prefix.runtime.controller.masking import Masking
 from openrlhf_prefix.runtime.controller.rescue import Rescue
@@ -105,6 +106,7 @@ class PrefixController(Resumable, Evaluating, Sending, undecorated(PPOTrainer)):
             teacher=self.teacher,
             contrasting=Contrasting(args, self.stages),
         )
+        self.learning = RewardLearning(args)
         self.masking = Masking(self, demonstrations, *examples)
         supervised = sft_steps(args, self.total_steps), sft_interval(args, self.total_steps)
         self.supervised = SupervisedStage(self, demonstrations, *supervised)
@@ -127,7 +129,7 @@ class PrefixController(Resumable, Evaluating, Sending, undecorated(PPOTrainer)):
         )
 
     def join_states(self) -> None:
-        """What is learnt of problems goes into checkpoints; trust and partitions only where there are any."""
+        """What is learnt of problems goes into checkpoints; trust, partitions and rewards only where there are any."""
         self.start_states()
         self.parts |= {"lengths": self.sampler.controller, "supervised": self.supervised}
         self.parts["rescue"] = self.experience_maker.rescue
@@ -135,6 +137,8 @@ class PrefixController(Resumable, Evaluating, Sending, undecorated(PPOTrainer)):
             self.parts["trust"] = self.sampler.trust
         if self.experience_maker.contrasting.contrast:
             self.parts["contrast"] = self.experience_maker.contrasting.contrast
+        if self.learning.head:
+            self.parts["reward"] = self.learning.head
 
     def start_records(self) -> None:
         """What a person will see of the run, and what is looked at for them."""
@@ -193,6 +197,7 @@ class PrefixController(Resumable, Evaluating, Sending, undecorated(PPOTrainer)):
         self.finish_evaluation()
         times = Times()
         with times("make_experience"):
+            learnt = self.learning.judge(rollout_samples, self.experience_maker)
             batch = self.experience_maker.make(rollout_samples, global_step)
         self.train_on(batch.rows)
         with times("ppo_train"):
@@ -201,7 +206,7 @@ class PrefixController(Resumable, Evaluating, Sending, undecorated(PPOTrainer)):
         with times("broadcast"):
             self.stages.begin(step)
             self.broadcast_to_vllm()
-        status |= {name: value for name, value in batch.metrics.items() if value is not None}
+        status |= learnt | {name: value for name, value in batch.metrics.items() if value is not None}
         if "kl" in status:
             self.kl_ctl.update(status["kl"], len(rollout_samples))
         self.sampler.controller.step_over()

@@ -38,7 +38,7 @@ from openrlhf_prefix.runtime.driver.preflight import (
 from openrlhf_prefix.runtime.learner.card import write_card
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.settings import config, secrets
-from openrlhf_prefix.settings.derived import gpus_needed, prefixed_rows, sft_steps
+from openrlhf_prefix.settings.derived import gpus_needed, learns_reward, prefixed_rows, sft_steps
 from openrlhf_prefix.settings.model import check_head, check_weights, load_tokenizer, stop_ids
 from openrlhf_prefix.settings.resolve import Resolved
 from openrlhf_prefix.settings.teacher import check_context, check_teacher
@@ -151,7 +151,10 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
     check_teacher(args, tokenizer)
     budget = response_budget(args)
     counts, left_out = Counter(), Counter()
-    train_set = load_problems(args.data.prompt_dataset, args, tokenizer, budget, args.data.prompt_split, counts)
+    judged = not learns_reward(args)
+    train_set = load_problems(
+        args.data.prompt_dataset, args, tokenizer, budget, args.data.prompt_split, counts, answered=judged
+    )
     held_out = []
     if args.eval.dataset:
         held_out = load_problems(args.eval.dataset, args, tokenizer, budget, args.eval.split, left_out, held_out=True)
@@ -163,7 +166,8 @@ def read_problems(args: SimpleNamespace) -> tuple[list[Problem], list[Problem]]:
     check_demonstrations(args, train_set, counts)
     check_context(args, train_set)
     prompts = Prompts(tokenizer, args.data.apply_chat_template, args.data.input_template)
-    for warning in (*samples.warnings(prompts, counts), try_reward(args, tokenizer, train_set[0])):
+    tried = [try_reward(args, tokenizer, problem) for problem in (train_set if judged else held_out)[:1]]
+    for warning in (*samples.warnings(prompts, counts), *tried):
         if warning:
             print(f"warning: {warning}", flush=True)
     stops = stop_ids(args, tokenizer)

@@ -20,13 +20,14 @@ from openrlhf.utils.utils import get_tokenizer
 
 from openrlhf_prefix.runtime.engine import memory
 from openrlhf_prefix.runtime.engine.process import watch_children
-from openrlhf_prefix.runtime.engine.rewards import MathReward, Reward, Sample, make_reward
+from openrlhf_prefix.runtime.engine.rewards import MathReward, Outcome, Reward, Sample, make_reward
 from openrlhf_prefix.runtime.engine.turns import Turn, Turns
 from openrlhf_prefix.runtime.platform import adapter
 from openrlhf_prefix.runtime.seams import undecorated
 from openrlhf_prefix.runtime.weights.check import EngineWeights
 from openrlhf_prefix.settings.secrets import filled
 
+UNJUDGED = Outcome(0.0, None)
 CALLS = 1_000_000  # under way in one engine: a batch waits until it is whole, and no call is to wait behind it
 RESTARTS = 10  # of one engine in a run; without an end, one that crashes while it loads would be made for ever
 
@@ -48,6 +49,7 @@ class RolloutRequest:
     seed: int  # of the engine's sampler for this row
     max_tokens: int  # for the continuation; 0 for a whole demonstration, which has none
     demonstration: int = -1  # number of the one that the prefix is from; -1 for a plain row
+    judged: bool = True  # false: nobody is asked for its reward, which is learnt (controller/irl.py)
 
 
 class PrefixExecutor:
@@ -66,7 +68,7 @@ class PrefixExecutor:
         )
         continuation, log_probs, truncated = written
         tokens = start + continuation
-        outcome = await self.reward(await self._sample(request, tokens))
+        outcome = await self.reward(await self._sample(request, tokens)) if request.judged else UNJUDGED
         return {
             "prompt": request.problem_id,
             "label": request.answer,

@@ -18,6 +18,7 @@ from openrlhf_prefix.runtime.learner.actor_trainer import PrefixActorTrainer, ho
 from openrlhf_prefix.runtime.learner.average import PART, Average
 from openrlhf_prefix.runtime.learner.background import Background, Saved
 from openrlhf_prefix.runtime.learner.fp32 import InFp32
+from openrlhf_prefix.runtime.learner.hidden import Judged, judge
 from openrlhf_prefix.runtime.learner.masking import PART as MASK
 from openrlhf_prefix.runtime.learner.masking import Mask
 from openrlhf_prefix.runtime.learner.probe import accumulation_coefficients
@@ -127,6 +128,15 @@ class PrefixPolicy(seams.undecorated(PolicyModelActor)):
         """forward() without the rounding of the actor's precision."""
         with InFp32():
             return self.forward(**inputs)
+
+    @torch.no_grad()
+    def judge(self, pairs: list | None, weights: torch.Tensor | None, **inputs: torch.Tensor) -> Judged:
+        """See hidden.py."""
+        self.actor.eval()
+        there = {name: value.to(torch.cuda.current_device()) for name, value in inputs.items()}
+        judged = judge(self.actor, pairs=pairs, weights=weights, **there)
+        self.actor.train()
+        return judged
 
     def prepare(self, **settings: Any) -> None:
         """What depends on the global step: see PrefixActorTrainer.prepare."""

@@ -107,7 +107,7 @@ class FusedForward:
         }
         if action_mask is None or any(others.values()):  # logits, or log-probs of all tokens
             return self.plain(sequences, action_mask, attention_mask, **given)
-        rows = _Rows(sequences, action_mask, attention_mask, ring_attn_group, self.actor.packing_samples)
+        rows = Rows(sequences, action_mask, attention_mask, ring_attn_group, self.actor.packing_samples)
         with replaced_head(self.actor, rows, return_entropy, trained=bool(self.args.actor.entropy_coef)):
             output = self.actor.model(rows.tokens, attention_mask=rows.attention_mask, position_ids=rows.position_ids)
         values = output["logits"]
@@ -123,7 +123,7 @@ class FusedForward:
         return (log_probs, output) if return_output else log_probs
 
 
-class _Rows:
+class Rows:
     """What upstream makes of (B, S) sequences before its model, and which of their tokens the head is asked about."""
 
     def __init__(
@@ -157,7 +157,7 @@ class _Rows:
 
 
 @contextmanager
-def replaced_head(actor: Any, rows: _Rows, entropy: bool, trained: bool) -> Iterator[None]:
+def replaced_head(actor: Any, rows: Rows, entropy: bool, trained: bool) -> Iterator[None]:
     """While the block runs, the model's head returns (1, n + 1, 1 or 2) numbers instead of logits.
 
     Those of the n tokens that `rows` asks about, log-prob and entropy, and UNTOUCHED in the last place. Entropies have

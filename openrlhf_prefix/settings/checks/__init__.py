@@ -6,7 +6,7 @@ numbers   sizes, counts and shares         method   a preset's flags, the prefix
 batches   rows, ranks, GPUs                loss     terms of the loss that would fail in a worker, or do nothing
 stack     what Ray, DeepSpeed and vLLM do  files    what has to be there
 teacher   a model that knows more than the policy         contrast demonstrations against own samples
-mask      weights that do not train
+mask      weights that do not train                       irl      a reward that is learnt from demonstrations
 
 Flags of OpenRLHF that are refused whatever the others say are rows of settings/upstream_flags.py.
 """
@@ -15,7 +15,7 @@ import argparse
 from types import SimpleNamespace
 
 from openrlhf_prefix.errors import UserError
-from openrlhf_prefix.settings.checks import batches, contrast, loss, mask, method, numbers, stack, teacher
+from openrlhf_prefix.settings.checks import batches, contrast, irl, loss, mask, method, numbers, stack, teacher
 from openrlhf_prefix.settings.checks.facts import Facts
 from openrlhf_prefix.settings.checks.files import check_files
 
@@ -23,7 +23,7 @@ __all__ = ["TABLE", "check_files", "check_flags"]
 
 TABLE = (
     *(*numbers.TABLE, *method.TABLE, *batches.TABLE, *loss.TABLE),
-    *(*stack.TABLE, *teacher.TABLE, *contrast.TABLE, *mask.TABLE),
+    *(*stack.TABLE, *teacher.TABLE, *contrast.TABLE, *irl.TABLE, *mask.TABLE),
 )
 
 

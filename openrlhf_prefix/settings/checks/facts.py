@@ -21,6 +21,7 @@ from openrlhf_prefix.settings.derived import (
     data_parallel_ranks,
     has_reference,
     has_teacher,
+    learns_reward,
     make_sampler,
     placement,
     prefixed_rows,
@@ -94,6 +95,11 @@ class Facts:
     def contrasts(self) -> bool:
         """Demonstrations are held against own samples."""
         return contrasts(self._args)
+
+    @property
+    def learns_reward(self) -> bool:
+        """The reward of training rows is learnt from demonstrations."""
+        return learns_reward(self._args)
 
     @property
     def taught_alone(self) -> bool:

@@ -6,7 +6,8 @@ import pytest
 
 pytest.importorskip("openrlhf")
 
-from openrlhf_prefix.algorithm.presets import COMPAT, PRESETS  # noqa: E402
+from openrlhf_prefix.algorithm.compat import COMPAT  # noqa: E402
+from openrlhf_prefix.algorithm.presets import PRESETS  # noqa: E402
 from openrlhf_prefix.settings import preset_flags  # noqa: E402
 from openrlhf_prefix.settings.flag_docs import page  # noqa: E402
 from openrlhf_prefix.settings.reference import all_flags  # noqa: E402

@@ -22,6 +22,7 @@ from openrlhf_prefix.data.problems import Problem  # noqa: E402
 from openrlhf_prefix.runtime.controller import generator as module  # noqa: E402
 from openrlhf_prefix.runtime.controller.generator import Evaluation, PrefixSamplesGenerator  # noqa: E402
 
+GIVEN, LEARNT = (SimpleNamespace(irl=SimpleNamespace(lr=lr)) for lr in (0.0, 1.0))  # where rewards come from
 PROMPT, DEMONSTRATION = np.arange(5), np.arange(100, 120)
 
 
@@ -29,7 +30,7 @@ PROMPT, DEMONSTRATION = np.arange(5), np.arange(100, 120)
 def test_a_request_starts_from_the_tokens_before_the_limit(limit: int, length: int) -> None:
     """l = 0.9 of 20 tokens is 18, unless the limit is lower; the budget of 30 is shared with the prefix."""
     schedule = PrefixSchedule(low_start=0.9, low_end=0.9, high=0.9, shape="constant")
-    maker = SimpleNamespace(sampler=PrefixSampler(schedule, group_size=2), budget=30, step=0, end=2)
+    maker = SimpleNamespace(sampler=PrefixSampler(schedule, group_size=2), budget=30, step=0, end=2, args=GIVEN)
     problem = Problem("p", "s", "7", PROMPT, (DEMONSTRATION[:3], DEMONSTRATION), (0, limit))
     plain, prefixed = (PrefixSamplesGenerator._request(maker, problem, slot, evaluating=False) for slot in range(2))
     assert (plain.prefix_ids, plain.max_tokens) == ([], 30)
@@ -61,11 +62,19 @@ def test_the_engine_answers_once_a_row_and_makes_text_only_where_it_is_read() ->
 
 def test_a_whole_demonstration_ends_with_the_stop_id_and_asks_for_nothing() -> None:
     sampler = PrefixSampler(PrefixSchedule(), group_size=2, whole=True)
-    maker = SimpleNamespace(sampler=sampler, budget=30, step=0, end=2)
+    maker = SimpleNamespace(sampler=sampler, budget=30, step=0, end=2, args=GIVEN)
     problem = Problem("p", "s", "7", PROMPT, (DEMONSTRATION,), (12,))
     plain, whole = (PrefixSamplesGenerator._request(maker, problem, slot, evaluating=False) for slot in range(2))
     assert whole.prefix_ids == [*range(100, 120), 2] and whole.max_tokens == 0 and whole.ratio == 1.0
     assert plain.prefix_ids == [] and plain.max_tokens == 30
+
+
+def test_the_engines_are_asked_for_rewards_unless_they_are_learnt() -> None:
+    maker = SimpleNamespace(sampler=PrefixSampler(PrefixSchedule(), group_size=2), budget=30, step=0, end=2)
+    problem = Problem("p", "s", "7", PROMPT, ())
+    for args, evaluating, judged in ((GIVEN, False, True), (LEARNT, False, False), (LEARNT, True, True)):
+        maker.args = args
+        assert PrefixSamplesGenerator._request(maker, problem, 0, evaluating).judged is judged
 
 
 class Engines:
@@ -95,6 +104,7 @@ def generator(monkeypatch: pytest.MonkeyPatch) -> tuple[PrefixSamplesGenerator, 
         data=SimpleNamespace(max_len=64),
         vllm=SimpleNamespace(enable_sleep=True),
         reward=SimpleNamespace(on_error="mask", error_limit=0.5),
+        irl=GIVEN.irl,
     )
     made.sampler, made.budget, made.step, made.end = PrefixSampler(PrefixSchedule(), group_size=4), 30, 0, 2
     made.engines, made.failures, made.vllm_engines = Engines(), [{"problem": "p"}], []

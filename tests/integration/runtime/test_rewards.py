@@ -293,6 +293,23 @@ def test_a_prefix_is_judged_while_the_engine_goes_on_from_it() -> None:
     assert row["observation_tokens"] == [1, 97, 5, 6] and row["action_ranges"] == [(1, 4)]
 
 
+def test_nobody_is_asked_for_a_reward_that_is_learnt() -> None:
+    class Nobody:
+        reads = ("response",)
+
+        async def __call__(self, sample: Sample) -> Outcome:
+            raise AssertionError("asked")
+
+    class Engine:
+        async def generate(self, start: list[int], params: SamplingParams) -> SimpleNamespace:
+            return SimpleNamespace(outputs=[SimpleNamespace(token_ids=(5,), logprobs=None, finish_reason="stop")])
+
+    request = RolloutRequest("p", 1, "", [1], [], 0.0, 17, 3, judged=False)
+    row = asyncio.run(PrefixExecutor(Nobody(), Letters()).run(request, SamplingParams(max_tokens=9), Engine()))
+    assert row["observation_tokens"] == [1, 5] and row["reward"] == 0.0 and row["scores"] is None
+    assert row["outcome"].failure is None and row["outcome"].verdict is None
+
+
 def test_a_reward_of_the_user_is_not_asked_about_prefixes(reward) -> None:
     request = RolloutRequest("p", 1, "right", [1], [ord(letter) for letter in "raise"], 0.9, 0, 10)
     assert asyncio.run(PrefixExecutor(reward, Letters())._prefix_solves(request)) is None

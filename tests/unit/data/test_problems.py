@@ -125,6 +125,16 @@ def test_a_number_in_a_file_keeps_its_value_as_text(tmp_path: Path, number: str,
     assert load_problems(str(path), flags(), LetterTokenizer(), BUDGET, "train")[0].answer == text
 
 
+def test_rows_without_an_answer_are_read_where_nobody_asks_for_one(tmp_path: Path) -> None:
+    """Neither is what stands there looked at, nor a cut before it looked for: demonstrations are taken whole."""
+    rows = [{"prompt": "why", "demonstrations": [BOXED]}, good(answer=["3", "4"], demonstrations=[BOXED])]
+    path = write(tmp_path / "set.jsonl", rows)
+    problems = load_problems(path, flags(), LetterTokenizer(), 12, "train", answered=False)
+    assert [problem.answer for problem in problems] == ["", ""]
+    assert [problem.limits for problem in problems] == [(11,)] * 2  # all but the last of 12 tokens
+    assert "row 1 has no answer" in refusal(tmp_path, *rows)
+
+
 def test_demonstrations_stay_with_their_rows_where_some_rows_have_none(tmp_path: Path) -> None:
     groups = [[], ["xy", "zw"], None, ["pq"]]
     problems = load(tmp_path, *(good(demonstrations=group) for group in groups))

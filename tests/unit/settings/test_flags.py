@@ -63,6 +63,7 @@ SWITCHES += ("algo.dynamic_filtering_enable", "algo.kl.use_loss", "ds.load_in_4b
 
 OPD = {"hybrid__preset": "opd", "teacher__model": "some/model"}
 IRFT = {"hybrid__preset": "irft", "train__batch_size": 32}
+IRL = {"hybrid__preset": "irl_reward"}
 
 
 def of_preset(name: str) -> dict[str, object]:
@@ -250,6 +251,25 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
             {**IRFT, "algo__dynamic_filtering_enable": True},
             "drops the groups that failed before contrast.rule pair sees",
         ),
+        ({**IRL, "irl__lr": -1.0}, "irl.lr is -1.0: give a number above 0"),
+        ({"irl__lr": 1.0}, "learns a reward from one whole demonstration and the own samples of its group"),
+        ({**IRL, "rollout__n_samples_per_prompt": 2, "rollout__batch_size": 16}, "rollout.n_samples_per_prompt to 3"),
+        ({**IRL, "prefix__prefixed_per_group": 2}, "prefix.prefixed_per_group to 1"),
+        ({**IRL, "ds__ring_attn_size": 2}, "ds.tensor_parallel_size cut them"),
+        ({**IRL, "ds__tensor_parallel_size": 2}, "ds.tensor_parallel_size cut them"),
+        ({**IRL, "hybrid__sampled": "right"}, "hybrid.sampled right asks for a reward that is given"),
+        (
+            {**IRL, "hybrid__imitation": "nll", "prefix__keep": 1.0, "hybrid__imitation_gap": True}
+            | {"prefix__controller": "gap"},
+            "prefix.controller gap asks for a reward that is given",
+        ),
+        (
+            {**IRL, "teacher__coef": 1.0, "teacher__model": "some/model", "teacher__on": "failed"},
+            "teacher.on failed asks for a reward that is given",
+        ),
+        ({**IRL, "contrast__rule": "partition", "train__batch_size": 32}, "contrast.rule partition asks for a reward"),
+        ({**IRL, "algo__dynamic_filtering_enable": True}, "algo.dynamic_filtering_enable asks for a reward"),
+        ({**IRL, "reward__model_name_or_path": "some/model"}, "reward.model_name_or_path asks for a reward"),
         ({**OPD, "algo__dynamic_filtering_enable": True}, "drops the groups that failed before the teacher sees them"),
         (
             {**OPD, "train__colocate_all": True, "vllm__num_engines": 2, "teacher__num_nodes": 2},
