@@ -36,6 +36,7 @@ class RewardLearning:
             return {}
         pairs, equal = self._pairs(samples)
         units = [_view(row, place) for place, row in enumerate(samples)]
+        # To the forward batches a pair is one row: without logits, two take less than one with them.
         for place, (own, _) in pairs.items():
             units[place] = Experience.concat_experiences([units[place], units[own]], maker.tokenizer.pad_token_id)
         taken = {own for own, _ in pairs.values()}
@@ -50,7 +51,7 @@ class RewardLearning:
             for batch, places, one in zip(batches, asked, judged, strict=True)
             for (row, _, _), pair in zip(places, one.pairs, strict=True)
         }
-        metrics = self._learn([found[place] for place in sorted(found)])
+        metrics = _learn(self.head, [found[place] for place in sorted(found)])
         for batch, one in zip(batches, judged, strict=True):
             for place, reward in zip(batch.index, self.head.rewards(one.last), strict=True):
                 samples[place].rewards = samples[place].info["reward"] = reward.reshape(1)
@@ -72,19 +73,20 @@ class RewardLearning:
                 pairs[star] = (own, first)
         return pairs, equal
 
-    def _learn(self, pairs: list[Pair]) -> dict[str, float]:
-        """The step of the head, and what its pairs said before it."""
-        if not pairs:
-            return {}
-        gradients = torch.stack([pair.gradient for pair in pairs])
-        if wrong := int((~gradients.isfinite()).any(-1).sum()):
-            raise RunStopped(
-                f"the hidden states of {wrong} of {len(pairs)} demonstrations with their own samples are not finite: "
-                "go back to a checkpoint with a lower actor.adam.lr in a new run"
-            )
-        self.head.learn(gradients)
-        losses, margins = (torch.stack([pair[column] for pair in pairs]) for column in (0, 2))
-        return {"irl/loss": losses.mean().item(), "irl/accuracy": (margins > 0).float().mean().item()}
+
+def _learn(head: RewardHead, pairs: list[Pair]) -> dict[str, float]:
+    """The step of the head, and what its pairs said before it."""
+    if not pairs:
+        return {}
+    gradients = torch.stack([pair.gradient for pair in pairs])
+    if wrong := int((~gradients.isfinite()).any(-1).sum()):
+        raise RunStopped(
+            f"the hidden states of {wrong} of {len(pairs)} demonstrations with their own samples are not finite: "
+            "go back to a checkpoint with a lower actor.adam.lr in a new run"
+        )
+    head.learn(gradients)
+    losses, margins = (torch.stack([pair[column] for pair in pairs]) for column in (0, 2))
+    return {"irl/loss": losses.mean().item(), "irl/accuracy": (margins > 0).float().mean().item()}
 
 
 def _response(row: Experience) -> list[int]:

@@ -23,6 +23,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 from openrlhf_prefix.errors import RunStopped  # noqa: E402
 from openrlhf_prefix.runtime.controller.irl import RewardLearning  # noqa: E402
 from openrlhf_prefix.runtime.learner.hidden import Judged, compare  # noqa: E402
+from openrlhf_prefix.runtime.learner.states import pack, unpack  # noqa: E402
 from openrlhf_prefix.settings.resolve import flags_of  # noqa: E402
 
 PROMPT, GROUP = 3, 3
@@ -106,6 +107,30 @@ def test_states_that_are_not_finite_stop_the_run_before_they_are_learnt() -> Non
     with pytest.raises(RunStopped, match="hidden states of 1 of 1"):
         learning.judge(samples(), Maker(math.inf))
     assert learning.head.weights is None
+
+
+@pytest.mark.parametrize("visits", [0, 1])
+def test_a_checkpoint_of_the_controller_has_the_head(tmp_path: Path, visits: int) -> None:
+    """Saved before the first pair, or after it; the next visit of a restored run is to the bit that of the other."""
+    from openrlhf_prefix.runtime.controller.trainer import PrefixController
+
+    def parts(learning: RewardLearning) -> dict[str, Any]:
+        maker = SimpleNamespace(rescue=None, contrasting=SimpleNamespace(contrast=None))
+        run = SimpleNamespace(parts={}, supervised=None, experience_maker=maker, learning=learning)
+        run.sampler, run.start_states = SimpleNamespace(controller=None, trust=None), lambda: None
+        PrefixController.join_states(run)
+        return {name: part for name, part in run.parts.items() if part}
+
+    through, after = (RewardLearning(flags_of(SIZES)) for _ in range(2))
+    for _ in range(visits):
+        through.judge(samples(), Maker())
+    torch.save(pack(parts(through)), tmp_path / "controller.pt")
+    unpack(parts(after), torch.load(tmp_path / "controller.pt", weights_only=True))
+    rows = [samples(), samples()]
+    metrics = [learning.judge(one, Maker()) for learning, one in zip((through, after), rows, strict=True)]
+    assert metrics[0] == metrics[1] and torch.equal(through.head.weights, after.head.weights)
+    assert [one.rewards for one in rows[0]] == [one.rewards for one in rows[1]] and parts(through).keys() == {"reward"}
+    assert not parts(RewardLearning(flags_of(SIZES | {"hybrid.preset": "luffy"})))
 
 
 def test_given_rewards_stay() -> None:

@@ -119,6 +119,7 @@ def test_a_preset_sets_all_its_flags_and_passes_the_checks(name: str) -> None:
     assert (args.hybrid.imitation, args.hybrid.imitation_mean) == (row.imitation, row.imitation_mean)
     assert (args.hybrid.imitation_coef, args.hybrid.imitation_end) == (row.imitation_coef, row.imitation_end)
     assert (args.hybrid.demonstration, args.hybrid.convex) == (row.demonstration, row.convex)
+    assert (args.irl.lr, args.algo.kl.init_coef) == (row.irl_lr, row.kl)
     assert args.hybrid.imitation_gap == row.imitation_gap
     assert (args.hybrid.clip, args.hybrid.sampled, args.hybrid.rescue) == (row.clip, row.sampled, row.rescue)
     assert (args.hybrid.sft_steps, args.prefix.controller, args.prefix.span) == (
