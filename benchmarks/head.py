@@ -12,7 +12,7 @@ without data. So is a GPU at H 3584 in bf16, and OpenRLHF's there is
     12 T V with entropies             logits in fp32, a gradient of the log-probs and one of the entropies
 
 Then seconds of `torch.nn.functional.linear_cross_entropy` in chunks, which has no entropies, beside ours. Prints the
-tables of docs/performance.md.
+tables of docs/fused-head.md.
 """
 
 import argparse
