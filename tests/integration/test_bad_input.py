@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("openrlhf")
 
 import torch  # noqa: E402
+from command_line import flags_of_a_run  # noqa: E402
 
 from openrlhf_prefix import cli  # noqa: E402
 from openrlhf_prefix.data.tiny_model import WarmUp, make_model  # noqa: E402
@@ -24,19 +25,7 @@ def model(tmp_path_factory):
 def base(model, tmp_path):
     """A command line that would train if nothing were wrong with it."""
     data = write(tmp_path / "data.jsonl", [GOOD] * 4)
-    flags = {
-        "actor.model_name_or_path": model,
-        "actor.num_gpus_per_node": 1,
-        "data.prompt_dataset": data,
-        "data.apply_chat_template": "true",
-        "data.max_len": 96,
-        "rollout.max_new_tokens": 48,
-        "rollout.batch_size": 4,
-        "train.batch_size": 32,
-        "vllm.num_engines": 1,
-        "run.dir": tmp_path / "run",
-    }
-    return {name: str(value) for name, value in flags.items()}
+    return {name: str(value) for name, value in flags_of_a_run(model, data, tmp_path / "run").items()}
 
 
 def write(path, rows):

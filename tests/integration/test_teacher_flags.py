@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("openrlhf")
 
+from command_line import flags_of_a_run  # noqa: E402
 from transformers import AutoConfig, AutoTokenizer  # noqa: E402
 
 from openrlhf_prefix import cli  # noqa: E402
@@ -38,16 +39,7 @@ def dry_run(model: Path, tmp_path: Path, row: dict = ROW, **given: object) -> in
     data.write_text(f"{json.dumps(row)}\n" * 4)
     flags = {
         "hybrid.preset": "opd",
-        "actor.model_name_or_path": model,
-        "actor.num_gpus_per_node": 1,
-        "data.prompt_dataset": data,
-        "data.apply_chat_template": "true",
-        "data.max_len": 96,
-        "rollout.max_new_tokens": 48,
-        "rollout.batch_size": 4,
-        "train.batch_size": 32,
-        "vllm.num_engines": 1,
-        "run.dir": tmp_path / "run",
+        **flags_of_a_run(model, data, tmp_path / "run"),
         **{name.replace("__", "."): value for name, value in given.items()},
     }
     try:

@@ -12,7 +12,7 @@ pytest.importorskip("openrlhf")
 
 import torch
 from policy_ranks import completed, make_policy, make_source, run_ranks, train
-from test_uneven_batches import Ranks
+from ranks_as_ray import Ranks, made_over_ranks
 
 from openrlhf_prefix.runtime.platform import adapter
 
@@ -304,16 +304,13 @@ class OnRanks(Acting):
 
 def weigh_over_ranks(folder: Path) -> None:
     """c of two groups after a step, by the experience maker; rank 0 alone: by hand, from passes of single rows."""
-    from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
-    from openrlhf_prefix.runtime.controller.rescue import Rescue
-    from openrlhf_prefix.runtime.seams import replaced
 
     flags = {**SIZES, "hybrid.preset": "irft", "contrast.beta": 1.0, "ds.zero_stage": 3, "rollout.micro_batch_size": 2}
     flags |= {"actor.num_gpus_per_node": int(os.environ["WORLD_SIZE"]), "train.micro_batch_size": 1}
     policy = make_policy(folder / "source", folder / "run", **flags)
     for seed in range(8):
         train(policy, seed)
-    args, rows = policy.strategy.args, [row(place, tokens) for place, tokens in enumerate((2, 4, 3, 1, 5, 2))]
+    rows = [row(place, tokens) for place, tokens in enumerate((2, 4, 3, 1, 5, 2))]
     rows[4].info["reward_failed"] = torch.tensor([False])
     for one in rows:
         one.sequences %= 20  # of 25 tokens
@@ -322,24 +319,7 @@ def weigh_over_ranks(folder: Path) -> None:
     gained = [after - _total(policy, one) for after, one in zip(now, rows, strict=True)]
     policy.act_as(None)
     stages = OnRanks(policy)
-    with (
-        replaced("openrlhf.trainer.ray.launcher", "ray", Ranks),
-        replaced("openrlhf.trainer.ppo_utils.experience_maker", "ray", Ranks),
-        replaced("openrlhf_prefix.runtime.controller.experience_maker", "ray", Ranks),
-    ):
-        maker = PrefixExperienceMaker(
-            Ranks(policy).group(),
-            None,
-            None,
-            None,
-            SimpleNamespace(value=0.0),
-            policy.strategy,
-            SimpleNamespace(pad_token_id=0),
-            sampler=SimpleNamespace(controller=None, trust=None),
-            rescue=Rescue(args, SimpleNamespace(by_id={})),
-            teacher=SimpleNamespace(group=None),
-            contrasting=Contrasting(args, stages),
-        )
+    with made_over_ranks(policy.strategy, Ranks(policy), stages=stages) as maker:
         batches = maker.split_rollout_samples(rows)
         for batch, log_probs in zip(batches, maker.log_probs(batches), strict=True):
             batch.action_log_probs = log_probs
@@ -365,6 +345,5 @@ def test_rows_are_weighed_alike_on_one_rank_and_on_two(tmp_path: Path) -> None:
         for rank in range(ranks):
             found, wanted = torch.load(tmp_path / f"c_{ranks}_{rank}.pt")
             assert [found[place] for place in range(6)] == pytest.approx(wanted, abs=5e-3)
-            assert max(abs(abs(c) - 0.125) for c in wanted[:2]) > 0.02, (
-                wanted
-            )  # the steps have moved the weights from 1/2
+            # The steps have moved the weights from 1/2.
+            assert max(abs(abs(c) - 0.125) for c in wanted[:2]) > 0.02, wanted

@@ -12,7 +12,7 @@ pytest.importorskip("openrlhf")
 
 import torch
 from policy_ranks import make_policy, make_source, run_ranks, train
-from test_uneven_batches import Ranks
+from ranks_as_ray import Ranks, made_over_ranks
 
 from openrlhf_prefix.runtime.platform import adapter
 
@@ -142,10 +142,6 @@ def test_given_rewards_stay() -> None:
 def learn_over_ranks(folder: Path, packed: bool) -> None:
     """Three visits of the same rows, with steps of the policy between them, by the experience maker's own batches; and
     by hand, from a pass over each row alone and autograd."""
-    from openrlhf_prefix.runtime.controller.contrast import Contrasting
-    from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
-    from openrlhf_prefix.runtime.controller.rescue import Rescue
-    from openrlhf_prefix.runtime.seams import replaced
 
     ranks = int(os.environ["WORLD_SIZE"])
     flags = {**SIZES, "actor.num_gpus_per_node": ranks, "ref.num_gpus_per_node": ranks, "train.batch_size": 18}
@@ -154,24 +150,7 @@ def learn_over_ranks(folder: Path, packed: bool) -> None:
     policy, found = make_policy(folder / "source", folder / "run", **flags), []
     policy.actor.packing_samples = packed  # its flag would ask for flash-attn
     learning, wanted = RewardLearning(policy.strategy.args), ByHand(policy, lr=2.0)
-    with (
-        replaced("openrlhf.trainer.ray.launcher", "ray", Ranks),
-        replaced("openrlhf.trainer.ppo_utils.experience_maker", "ray", Ranks),
-        replaced("openrlhf_prefix.runtime.controller.experience_maker", "ray", Ranks),
-    ):
-        maker = PrefixExperienceMaker(
-            Ranks(policy).group(),
-            None,
-            None,
-            None,
-            SimpleNamespace(value=0.0),
-            policy.strategy,
-            SimpleNamespace(pad_token_id=0),
-            sampler=SimpleNamespace(controller=None, trust=None),
-            rescue=Rescue(policy.strategy.args, SimpleNamespace(by_id={})),
-            teacher=SimpleNamespace(group=None),
-            contrasting=Contrasting(policy.strategy.args, None),
-        )
+    with made_over_ranks(policy.strategy, Ranks(policy)) as maker:
         for seed in range(3):
             rows = samples()
             loss = wanted.learn(rows)

@@ -12,7 +12,7 @@ pytest.importorskip("openrlhf")
 
 import torch
 from policy_ranks import LENGTH, make_frozen, make_policy, make_source, run_ranks
-from test_uneven_batches import Ranks
+from ranks_as_ray import Ranks, made_over_ranks
 
 from openrlhf_prefix.algorithm.hybrid import StepCounts
 from openrlhf_prefix.data.problems import Problem
@@ -172,11 +172,7 @@ def test_a_row_without_advantage_trains_by_the_teacher_and_counts_in_its_divisor
 
 def over_ranks(folder: Path) -> None:
     """The teacher's own ranks, and the policy as its own teacher: log-probs of six rows of uneven lengths."""
-    from openrlhf_prefix.runtime.controller.contrast import Contrasting
-    from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
-    from openrlhf_prefix.runtime.controller.rescue import Rescue
     from openrlhf_prefix.runtime.learner.frozen import PrefixTeacher
-    from openrlhf_prefix.runtime.seams import replaced
 
     flags = {"hybrid.preset": "opd", "teacher.model": str(folder / "teacher"), "ds.zero_stage": 3}
     flags |= {"rollout.micro_batch_size": 2, "teacher.offload": False}
@@ -188,23 +184,8 @@ def over_ranks(folder: Path) -> None:
     for name, model, changed in (("folder", frozen, {}), ("self", policy, shown)):
         vars(args.teacher).update(changed)
         actors, group = Ranks(policy), Ranks(model).group()
-        with (
-            replaced("openrlhf.trainer.ray.launcher", "ray", Ranks),
-            replaced("openrlhf.trainer.ppo_utils.experience_maker", "ray", Ranks),
-        ):
-            maker = PrefixExperienceMaker(
-                actors.group(),
-                None,
-                None,
-                None,
-                SimpleNamespace(value=0.0),
-                strategy,
-                SimpleNamespace(pad_token_id=0),
-                sampler=SimpleNamespace(controller=None, trust=None),
-                rescue=Rescue(args, SimpleNamespace(by_id={})),
-                teacher=Teacher(args, 10, problems, [END], group),
-                contrasting=Contrasting(args, None),
-            )
+        teacher = Teacher(args, 10, problems, [END], group)
+        with made_over_ranks(strategy, actors, teacher=teacher) as maker:
             rows = [row(number, number % 3, LENGTH - number % 4, start=10) for number in range(6)]
             maker.teacher.judge(rows, torch.tensor([True] * 5 + [False]), 0, maker)
         found[name] = [teacher_of(one) for one in rows]

@@ -2,8 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,48 +12,10 @@ pytest.importorskip("openrlhf")
 
 import torch
 from policy_ranks import LENGTH, make_frozen, make_policy, make_source, run_ranks
+from ranks_as_ray import Ranks, made_over_ranks
 
 GROUP = 2
 SECONDS = 500.0  # a hang fails here
-
-
-class Ranks:
-    """`ray` and the actors of a group on the ranks of this process group: OpenRLHF's own RayActorGroup deals out, each
-    rank runs its own share, and get() brings the answers of all together."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.passes: list[int] = []  # of every rank
-
-    def group(self) -> Any:
-        from openrlhf.trainer.ray.launcher import RayActorGroup
-
-        made = object.__new__(RayActorGroup)
-        made.duplicate_actors, count = 1, torch.distributed.get_world_size()
-        made._actor_handlers = [
-            SimpleNamespace(execute_batch=SimpleNamespace(remote=partial(self._ask, rank))) for rank in range(count)
-        ]
-        return made
-
-    def _ask(self, rank: int, method: str, data: dict, start: int, end: int) -> Callable[[], list]:
-        self.passes.append(end - start)
-        return lambda: self._run(method, data, start, end) if rank == torch.distributed.get_rank() else []
-
-    def _run(self, *call: Any) -> list:
-        assert len(set(self.passes)) == 1, f"ZeRO-3 would hang: the ranks make {self.passes} passes"
-        return self.model.execute_batch(*call)
-
-    @staticmethod
-    def put(value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value  # a list is of references, for get()
-
-    @staticmethod
-    def get(references: list | tuple) -> list:
-        if isinstance(references, tuple):
-            return list(references)
-        gathered: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(gathered, references[torch.distributed.get_rank()]())
-        return gathered
 
 
 def rollout(number: int, vocabulary: int) -> Any:
@@ -86,11 +46,7 @@ def batches_of(folder: Path, cases: list[tuple[int, dict[str, Any]]]) -> None:
     """Of every case (rows, flags): the passes of actor and reference, what the controller deals out, its metrics."""
     from openrlhf_prefix.algorithm.controllers import CONTROLLERS, Settings
     from openrlhf_prefix.algorithm.schedules import PrefixSchedule
-    from openrlhf_prefix.runtime.controller.contrast import Contrasting
-    from openrlhf_prefix.runtime.controller.experience_maker import PrefixExperienceMaker
-    from openrlhf_prefix.runtime.controller.rescue import Rescue
     from openrlhf_prefix.runtime.controller.teacher import Teacher
-    from openrlhf_prefix.runtime.seams import replaced
 
     flags = {"ds.zero_stage": 3, "algo.kl.init_coef": 0.01, "prefix.prefixed_per_group": 0}
     flags["ref.num_gpus_per_node"] = int(os.environ["WORLD_SIZE"])
@@ -103,23 +59,8 @@ def batches_of(folder: Path, cases: list[tuple[int, dict[str, Any]]]) -> None:
             group, leaf = name.split(".")
             setattr(getattr(args, group), leaf, value)
         actors, references = Ranks(policy), Ranks(frozen)
-        with (
-            replaced("openrlhf.trainer.ray.launcher", "ray", Ranks),
-            replaced("openrlhf.trainer.ppo_utils.experience_maker", "ray", Ranks),
-        ):
-            maker = PrefixExperienceMaker(
-                actors.group(),
-                None,
-                None,
-                references.group(),
-                SimpleNamespace(value=0.01),
-                policy.strategy,
-                SimpleNamespace(pad_token_id=0),
-                sampler=sampler,
-                rescue=Rescue(args, SimpleNamespace(by_id={})),
-                teacher=Teacher(args, 10, [], [], None),
-                contrasting=Contrasting(args, None),
-            )
+        teacher = Teacher(args, 10, [], [], None)
+        with made_over_ranks(policy.strategy, actors, references, 0.01, sampler, teacher) as maker:
             batch = maker.make([rollout(number, vocabulary) for number in range(rows)], step=0)
         trained = [row for row in batch.rows if row.action_mask.any()]
         kept = {row.index[0]: row.action_log_probs[row.action_mask.bool()] for row in trained}
