@@ -94,7 +94,7 @@ def load_problems(
     unread = held_out or not answered or not args.prefix.stop_before_answer
     verifier = None if unread else MathVerifier(**vars(args.verifier))
     reader = _Reader(args, tokenizer, budget, Counter() if counts is None else counts, verifier)
-    columns = Columns(args.data.input_key, args.data.label_key if answered else None, key)
+    columns = Columns(args.data.input_key, args.data.label_key if answered else "", key)
     problems: list[Problem] = []
     places: dict[str, str] = {}
     try:

@@ -22,10 +22,10 @@ PASS_RATE = "pass_rate"
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are called; answer or demonstrations None: they are not read."""
+    """What the columns are called; an empty answer, or demonstrations None: they are not read."""
 
     prompt: str = "prompt"
-    answer: str | None = "answer"
+    answer: str = "answer"
     demonstrations: str | None = "demonstrations"
 
 
