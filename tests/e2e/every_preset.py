@@ -46,6 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "kdrl": TEACHER,
     "hdpo": {**SHOWN, "hybrid.gate": 3},
     "opsd": {**SHOWN, "train.batch_size": 16},
+    "irl_reward": {},
     "rft": {},
     "prefix_rft": {},
     "luffy": {},
@@ -78,7 +79,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "masked": {"hybrid.preset": "prefix_rft", "mask.method": "gradient", "mask.share": 0.05},
     "disc_ft": {},
     "disc_ft2": {"train.num_episodes": 3, "data.max_samples": 4},
-    "irl_reward": {},
     # Last: their engines keep older weights.
     "irft": {**PAIRS, "contrast.stages": 2},
     "sspo": PAIRS,

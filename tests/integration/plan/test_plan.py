@@ -16,7 +16,7 @@ from openrlhf_prefix.plan.architectures import KNOWN, load, of_config
 from openrlhf_prefix.plan.command import main as plan
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-RECIPES = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not in ("base", "smollm2"))
+RECIPES = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name not in ("base", "compare", "smollm2"))
 # Parameters on both sides of the 1e5 elements below which ZeRO-3 keeps them whole.
 SMALL = {"hidden_size": 320, "intermediate_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 10}
 SMALL |= {"num_key_value_heads": 2, "head_dim": 32, "vocab_size": 65, "tie_word_embeddings": False}
