@@ -34,7 +34,9 @@ FLAGS = {
     "prefix.gradient_every": 1,
 }
 ALONE = {"rollout.n_samples_per_prompt": 1, "rollout.batch_size": ROWS, "data.max_samples": ROWS}
+# Hot, so that a policy that has learnt all of the task by now writes something else than a demonstration, too.
 PAIRS = {"rollout.n_samples_per_prompt": 2, "rollout.batch_size": 16, "data.max_samples": 48}
+PAIRS |= {"rollout.temperature": 2.0}
 FIRST = "opd"  # what the actors are started with: its teacher and its reference model are there for all
 TEACHER = {"teacher.model": "FOLDER/teacher"}
 SHOWN = {"teacher.template": "{demonstration}\n\n{prompt}"}  # of the letters that the embedded tokenizer knows
@@ -150,7 +152,7 @@ def controller() -> Any:
                 strategy.args = args
                 retuned = [actor.__ray_call__.remote(retune, args) for actor in self.actor_model_group._actor_handlers]
                 ray.get(retuned)
-                One(pretrain, strategy, *groups, **generate).fit()
+                One(pretrain, strategy, *groups, **generate | {"temperature": args.rollout.temperature}).fit()
             self.close()
             raise Done
 
