@@ -1,10 +1,11 @@
 """After a weight sync: do the engines hold what the trainer holds?
 
-A tensor's fingerprint is the sum of x^3 + x over its elements x, their bits read as integers. One changed bit changes
-it, and so do changes that would cancel in a plain sum (one element up, another down); two elements that change places
-do not. It is cheap (one pass, a few MB at a time) and additive: ZeRO-3 shards, vLLM's fused layers (qkv_proj =
-q_proj + k_proj + v_proj) and tensor-parallel slices add up to the sum of the whole, so nothing has to be gathered to
-be compared. Both sides read the live weights, not what was sent.
+A tensor's fingerprint is the sum of x^3 + x over its elements x, their bits read as integers; of those of 16 bits
+modulo 2^32, which differs for any two of them and needs no wide product. One changed bit changes it, and so do changes
+that would cancel in a plain sum (one element up, another down); two elements that change places do not. It is cheap
+(one pass, a few MB at a time) and additive: ZeRO-3 shards, vLLM's fused layers (qkv_proj = q_proj + k_proj + v_proj)
+and tensor-parallel slices add up to the sum of the whole, so nothing has to be gathered to be compared.
+Both sides read the live weights, not what was sent.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,9 @@ from typing import Any
 import torch
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_PART, _PART_CPU = 2**22, 2**16  # elements at a time: few kernels on a GPU, within the cache on a CPU
+# Elements at a time: few kernels on a GPU; on a CPU within the cache, and too few for PyTorch to wake its threads,
+# which takes longer than the work where the cores are busy.
+_PART, _PART_CPU = 2**22, 2**15
 _BITS = 64  # sums wrap around there, on both sides alike
 
 
@@ -24,8 +27,9 @@ def fingerprint(tensor: torch.Tensor) -> torch.Tensor:
     A scalar in int64 where the tensor is: the host waits for none of them, but for all at once (read)."""
     bits = tensor.detach().contiguous().view(-1).view(_INTEGERS[tensor.element_size()])
     total = torch.zeros((), dtype=torch.int64, device=tensor.device)
+    wide = torch.int32 if tensor.element_size() <= 2 else torch.int64
     for part in bits.split(_PART_CPU if tensor.is_cpu else _PART):
-        x = part.to(torch.int64)
+        x = part.to(wide)
         total += (x * x).add_(1).mul_(x).sum()
     return total
 

@@ -29,10 +29,26 @@ def engine(tensors: dict[str, torch.Tensor], kv_copies: int = 1) -> EngineWeight
 
 
 def test_a_fingerprint_by_hand() -> None:
-    """bf16 1.0 is 0x3F80 = 16256, -1.0 is 0xBF80 = 16256 - 32768 = -16512 as a signed 16-bit integer."""
-    assert fingerprint(torch.tensor([1.0, 1.0], dtype=torch.bfloat16)) == 2 * (16256**3 + 16256)
-    assert fingerprint(torch.tensor([1.0, -1.0], dtype=torch.bfloat16)) == 16256**3 + 16256 - 16512**3 - 16512
+    """bf16 1.0 is 0x3F80 = 127 x 2^7, -1.0 is 0xBF80 = -129 x 2^7 as a signed 16-bit integer. Of the cubes 127^3 and
+    129^3 x 2^21 those below 2^32 are left: 127^3 = 2048 x 1000 + 383, 129^3 = 2048 x 1048 + 385. fp32 keeps all."""
+    one, minus_one = 383 * 2**21 + 127 * 2**7, -385 * 2**21 - 129 * 2**7
+    assert fingerprint(torch.tensor([1.0, 1.0], dtype=torch.bfloat16)) == 2 * one
+    assert fingerprint(torch.tensor([1.0, -1.0], dtype=torch.bfloat16)) == one + minus_one
+    assert fingerprint(torch.tensor([9], dtype=torch.int32).view(torch.float32)) == 9**3 + 9
+    assert fingerprint(torch.tensor([2**14], dtype=torch.int32).view(torch.float32)) == 2**42 + 2**14
     assert fingerprint(torch.zeros(7, dtype=torch.bfloat16)) == 0
+
+
+def test_no_two_numbers_of_16_bits_have_one_summand() -> None:
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int32)
+    assert len({(x**3 + x) % 2**32 for x in every.tolist()}) == 2**16
+    numbers = every.to(torch.int16).view(torch.bfloat16)
+    assert fingerprint(numbers[:300]) == sum(_signed(x**3 + x) for x in every[:300].tolist())
+
+
+def _signed(x: int) -> int:
+    """x modulo 2^32, from -2^31 on."""
+    return (x + 2**31) % 2**32 - 2**31
 
 
 def test_changes_that_cancel_in_a_sum_of_bits_show() -> None:
