@@ -48,9 +48,9 @@ class Preset:
     contrast_rule: str = "none"  # --contrast.rule: a demonstration against own samples, algorithm/contrast.py
     contrast_tau: float = 1.0  # --contrast.tau: of the partition
     contrast_gamma: float = 0.85  # --contrast.gamma: of the partition
+    contrast_stages: int = 0  # --contrast.stages: an older policy samples, that of a stage's start; 0: the current one
     irl_lr: float = 0.0  # --irl.lr: rewards are learnt from demonstrations, algorithm/irl.py; 0: they are given
     kl: float = 0.0  # --algo.kl.init_coef: of the penalty for leaving the policy before the run; 0: it is not kept
-    contrast_stages: int = 0  # --contrast.stages: an older policy samples, that of a stage's start; 0: the current one
 
 
 PRESETS = {
