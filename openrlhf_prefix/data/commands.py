@@ -42,6 +42,7 @@ def _add_check_import_stats(verbs: Any) -> None:
     check.add_argument("--max_new_tokens", type=int, help="tokens of a response (rollout.max_new_tokens of the run)")
     check.add_argument("--fallback", choices=list(FALLBACKS), default="none", help="verifier.fallback of the run")
     check.add_argument("--no_verify", action="store_true", help="leave golds and demonstrations unread")
+    check.add_argument("--no_answers", action="store_true", help="FILE needs none: its rewards are learnt (irl.lr)")
     check.add_argument("--show", type=int, default=10, help="findings of each kind that are named")
 
     read = below(verbs, "import", "convert a published layout to the row contract")
@@ -109,6 +110,8 @@ def _check(options: argparse.Namespace) -> None:
             progress=sys.stderr.isatty(),
         )
         held_out = survey(options.eval, replace(settings, held_out=True)) if options.eval else None
+        if options.no_answers:
+            settings = replace(settings, columns=replace(settings.columns, answer=""), verifier=None)
         train = survey(options.file, settings, held_out)
     surveys = [train, held_out] if held_out else [train]
     unit = "characters" if prompts.tokenizer is None else "tokens"

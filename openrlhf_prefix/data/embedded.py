@@ -10,7 +10,8 @@ from openrlhf_prefix.data.families import FAMILIES
 from openrlhf_prefix.data.gym import rows as gym
 from openrlhf_prefix.errors import UserError
 
-TINY, SMOLLM2 = "tiny", "smollm2"
+TINY, TEACHER, SMOLLM2 = "tiny", "teacher", "smollm2"
+MODELS = "0.9M parameters; 3.4M that work every problem out, for --teacher.model; or SmolLM2-135M"
 PREFIX = f"{gym.NAME}:"
 PARTS = ("train", "heldout", "tune", "longer")
 
@@ -18,7 +19,7 @@ PARTS = ("train", "heldout", "tune", "longer")
 def parser() -> Parser:
     parser = parser_of("embed", "An embedded task and its base model in one folder; made once.")
     parser.add_argument("directory", metavar="DIRECTORY", type=Path, help="folder for task/ and model/")
-    parser.add_argument("--model", choices=[TINY, SMOLLM2], default=TINY, help="0.9M parameters, or SmolLM2-135M")
+    parser.add_argument("--model", choices=[TINY, TEACHER, SMOLLM2], default=TINY, help=MODELS)
     parser.add_argument("--task", default="chains", help=f"{', '.join(FAMILIES)}, or {PREFIX}NAME for smollm2")
     parser.add_argument("--set", nargs="+", default=[], help=f"{PREFIX}NAME: KEY=VALUE, of its settings")
     parser.add_argument("--shots", type=int, default=0, help=f"{PREFIX}NAME: worked examples before every question")
@@ -83,4 +84,4 @@ def _model(options: argparse.Namespace) -> None:
     else:
         from openrlhf_prefix.data.tiny_model import make_model
 
-        make_model(directory, options.directory / "task", seed=options.seed)
+        make_model(directory, options.directory / "task", seed=options.seed, teacher=options.model == TEACHER)

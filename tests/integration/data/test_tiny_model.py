@@ -1,5 +1,6 @@
 """The embedded base model: its tokenizer, its determinism and its checkpoint, after a few warm-up steps."""
 
+import json
 from pathlib import Path
 from random import Random
 
@@ -102,6 +103,19 @@ def test_an_identical_model_is_kept_and_a_different_one_is_remade(checkpoint: Pa
     tiny_model.make_model(path, task, 1, FEW_STEPS, progress=False)
     assert not (path / "marker").exists()
     assert [found.name for found in path.parent.glob(".*")] == []
+
+
+def test_a_teacher_is_larger_never_guesses_and_reads_the_same_vocabulary(
+    checkpoint: Path, task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tiny_model.RECIPES, "chains", FEW_STEPS)
+    path = tiny_model.make_model(checkpoint.parent / "teacher", task, 0, progress=False, teacher=True)
+    small, large = (AutoModelForCausalLM.from_pretrained(folder) for folder in (checkpoint, path))
+    assert large.num_parameters() > 3 * small.num_parameters()
+    recipe = json.loads((path / tiny_model.MANIFEST).read_text())
+    assert recipe["guesses"] == recipe["late_guesses"] == 0 and recipe["steps"] == FEW_STEPS.steps
+    words = [AutoTokenizer.from_pretrained(folder).get_vocab() for folder in (checkpoint, path)]
+    assert words[0] == words[1]
 
 
 def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:

@@ -141,6 +141,21 @@ def test_percentiles_are_lengths_that_occur(tmp_path: Path) -> None:
     assert "6 / 10 / 10 / 10" in text and "2 / 2 / 2 / 2" in text
 
 
+def test_rewards_that_are_learnt_need_no_answers_and_those_of_an_evaluation_still_do(tmp_path, capsys) -> None:
+    bare = {name: value for name, value in good().items() if name != "answer"}
+    train, held_out = write(tmp_path / "train.jsonl", bare), write(tmp_path / "eval.jsonl", good("another"))
+    with pytest.raises(SystemExit):
+        cli.main(["data", "check", train])
+    assert "row 1 has no answer" in capsys.readouterr().out
+    cli.main(["data", "check", train, "--no_answers", "--eval", held_out])
+    assert capsys.readouterr().out.endswith("0 errors\n")
+    with pytest.raises(SystemExit):
+        cli.main(
+            ["data", "check", train, "--no_answers", "--eval", write(tmp_path / "bare.jsonl", {**bare, "id": "2"})]
+        )
+    assert "row 1 has no answer" in capsys.readouterr().out
+
+
 def test_the_verb_prints_and_ends_with_1_after_an_error_and_with_0_after_warnings(tmp_path, capsys) -> None:
     bad, fair = write(tmp_path / "bad.jsonl", good(), "{"), write(tmp_path / "fair.jsonl", good(demonstrations=[]))
     cli.main(["data", "check", fair, "--no_verify"])
