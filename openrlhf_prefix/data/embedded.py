@@ -38,6 +38,8 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Writes DIRECTORY/task and DIRECTORY/model; a second call finds both and returns at once."""
     options = parser().parse_args(argv)
+    if options.systematic and not options.slips:
+        raise UserError("--systematic says how demonstrations are wrong: give --slips, the share of them that is")
     try:
         if options.task.startswith(PREFIX):
             _gym_task(options)
@@ -54,8 +56,6 @@ def _family(options: argparse.Namespace) -> None:
         raise UserError(f"--task {options.task}: choose one of {', '.join(FAMILIES)}, or {PREFIX}NAME")
     if options.set or options.shots:
         raise UserError(f"--set and --shots are for tasks of reasoning-gym (--task {PREFIX}NAME)")
-    if options.systematic and not options.slips:
-        raise UserError("--systematic says how demonstrations are wrong: give --slips, the share of them that is")
     sizes = {
         name: vars(options)[name] for name in ("train", "heldout", "tune", "longer", "slips", "systematic", "seed")
     }
@@ -66,9 +66,9 @@ def _family(options: argparse.Namespace) -> None:
 def _gym_task(options: argparse.Namespace) -> None:
     if options.model != SMOLLM2:
         raise UserError(f"--task {options.task} is text, which the tiny model cannot read: add --model {SMOLLM2}")
-    if options.slips or options.systematic or options.min_operations or options.max_operations:
-        raise UserError(f"--slips and --min_operations are for {', '.join(FAMILIES)}: give --set KEY=VALUE")
-    sizes = {name: vars(options)[name] for name in ("heldout", "train", "tune")}
+    if options.min_operations or options.max_operations:
+        raise UserError(f"--min_operations and --max_operations are for {', '.join(FAMILIES)}: give --set KEY=VALUE")
+    sizes = {name: vars(options)[name] for name in ("heldout", "train", "tune", "slips", "systematic")}
     settings = gym.parsed(options.set)
     gym.write_task(
         options.directory / "task", options.task.removeprefix(PREFIX), settings, options.seed, options.shots, **sizes

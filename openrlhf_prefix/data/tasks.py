@@ -150,8 +150,6 @@ def write_task(
     Of the training problems the share `slips` is demonstrated with a slip (`slipped`), or with the `systematic` habit.
     ValueError outside [0, 1].
     """
-    if not 0.0 <= slips <= 1.0:
-        raise ValueError(f"slips={slips:g}: a share lies in [0, 1]")
     sizes = {
         "train": train,
         "heldout": heldout,
@@ -180,9 +178,15 @@ def write_task(
             for part, problems in split(family, **sizes).items()
         }
 
-    parameters = sizes | ({"slips": slips} if slips else {}) | ({"systematic": True} if systematic else {})
-    manifest = {"task": family.name, "version": family.version, "parameters": parameters}
+    manifest = {"task": family.name, "version": family.version, "parameters": sizes | flaws(slips, systematic)}
     return write_parts(Path(directory), manifest, make)
+
+
+def flaws(slips: float, systematic: bool) -> dict[str, Any]:
+    """What a manifest says of them; nothing of flawless demonstrations. ValueError where slips are no share."""
+    if not 0.0 <= slips <= 1.0:
+        raise ValueError(f"slips={slips:g}: a share lies in [0, 1]")
+    return ({"slips": slips} if slips else {}) | ({"systematic": True} if systematic else {})
 
 
 def _source(family: Family, part: str) -> str:

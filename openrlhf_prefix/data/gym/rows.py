@@ -14,12 +14,13 @@ spaces and capitals.
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from openrlhf_prefix.data.convert import Converted, new_file
 from openrlhf_prefix.data.files import iterate
-from openrlhf_prefix.data.gym.solvers import SOLVERS, demonstration
-from openrlhf_prefix.data.tasks import Rows, write_parts
+from openrlhf_prefix.data.gym.solvers import MISTAKEN, SOLVERS, demonstration, mistaken
+from openrlhf_prefix.data.tasks import Rows, flaws, write_parts
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.pins import REASONING_GYM
 
@@ -125,19 +126,37 @@ def parsed(settings: list[str]) -> dict[str, Any]:
 
 
 def write_task(
-    directory: Path, task: str, settings: dict[str, Any], seed: int, shots: int, **sizes: int
+    directory: Path,
+    task: str,
+    settings: dict[str, Any],
+    seed: int,
+    shots: int,
+    slips: float = 0.0,
+    systematic: bool = False,
+    **sizes: int,
 ) -> dict[str, Path]:
-    """`part`.jsonl of every part in `sizes`, drawn in that order, and task.json, unless they are there already."""
+    """`part`.jsonl of every part in `sizes`, drawn in that order, and task.json, unless they are there already.
+
+    Of the training problems the share `slips` is demonstrated with a slip, or with the `systematic` habit. Raises
+    UserError for a task that cannot be.
+    """
+    if slips and task not in MISTAKEN:
+        raise UserError(f"--slips: of the tasks of {NAME}, {', '.join(MISTAKEN)} can be demonstrated with mistakes")
 
     def make() -> dict[str, Rows]:
-        drawn = rows(task, settings, seed, shots)
-        return {part: [next(drawn) for _ in range(size)] for part, size in sizes.items()}
+        drawn, rng = rows(task, settings, seed, shots), Random(f"{task}/slips/{seed}")
+        parts = {part: [next(drawn) for _ in range(size)] for part, size in sizes.items()}
+        for row in parts["train"]:
+            if rng.random() < slips:
+                row["demonstrations"] = [mistaken(task, json.loads(row["entry"]), rng, systematic)]
+        return parts
 
     parameters = {
         "settings": {**SETTINGS.get(task, {}), **settings},
         "seed": seed,
         "shots": shots,
         NAME: REASONING_GYM,
+        **flaws(slips, systematic),
         **sizes,
     }
     return write_parts(directory, {"task": f"{NAME}:{task}", "version": VERSION, "parameters": parameters}, make)

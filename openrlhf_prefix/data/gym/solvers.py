@@ -9,7 +9,8 @@ r"""Demonstrations of reasoning-gym's problems: the steps of a solution, one a l
     knights_knaves   who lies?                     case after case, up to the one in which all statements fit
     gsm_symbolic     a story                       the text that reasoning-gym gives itself
 
-A solver reads an entry {"question", "answer", "metadata"}, and what it works out has to be the entry's answer.
+A solver reads an entry {"question", "answer", "metadata"}, and what it works out has to be the entry's answer; one
+that takes a mistake goes on from it to a wrong one.
 """
 
 import ast
@@ -18,7 +19,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import reduce
 from itertools import product
+from random import Random
 from typing import Any
+
+from openrlhf_prefix.data.tasks import Mistake, Slip, habit
 
 Entry = dict[str, Any]
 SIGNS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
@@ -38,7 +42,17 @@ def demonstration(task: str, entry: Entry) -> str | None:
     """
     if task not in SOLVERS:
         return None
-    steps, answer = SOLVERS[task](entry)
+    return _written(*SOLVERS[task](entry))
+
+
+def mistaken(task: str, entry: Entry, rng: Random, systematic: bool) -> str:
+    """The worked solution of an entry of a task in MISTAKEN, with one slip or with the `systematic` habit."""
+    solver = MISTAKEN[task]
+    steps, _ = solver(entry)
+    return _written(*solver(entry, habit if systematic else Slip(rng.randrange(len(steps)), rng.randrange(1, 10))))
+
+
+def _written(steps: list[str], answer: str) -> str:
     return "\n".join([*steps, f"\\boxed{{{answer}}}"])
 
 
@@ -48,19 +62,19 @@ def _checked(found: object, entry: Entry) -> str:
     return str(found)
 
 
-def _running(total: Any, sign: str, number: Any) -> tuple[Any, str]:
-    """(new total, the line that says so)."""
-    found = COMPUTE[sign](total, number)
+def _running(total: Any, sign: str, number: Any, error: int = 0) -> tuple[Any, str]:
+    """(new total, which is too high by `error`, and the line that says so)."""
+    found = COMPUTE[sign](total, number) + error
     return found, f"{total} {sign} {number} = {found}"
 
 
-def chain_sum(entry: Entry) -> tuple[list[str], str]:
+def chain_sum(entry: Entry, mistake: Mistake | None = None) -> tuple[list[str], str]:
     first, *rest = entry["metadata"]["expression"].split()
     total, steps = int(first), []
-    for sign, number in zip(rest[::2], rest[1::2], strict=True):
-        total, line = _running(total, sign, int(number))
+    for step, (sign, number) in enumerate(zip(rest[::2], rest[1::2], strict=True)):
+        total, line = _running(total, sign, int(number), mistake(step, sign) if mistake else 0)
         steps.append(line)
-    return steps, _checked(total, entry)
+    return steps, str(total) if mistake else _checked(total, entry)
 
 
 def countdown(entry: Entry) -> tuple[list[str], str]:
@@ -168,6 +182,7 @@ def holds(statement: Any, honest: tuple[bool, ...]) -> bool:
     raise ValueError(f"a statement of unknown kind: {kind}")
 
 
+MISTAKEN = {solver.__name__: solver for solver in (chain_sum,)}  # those that take a mistake
 SOLVERS: dict[str, Callable[[Entry], tuple[list[str], str]]] = {
     solver.__name__: solver
     for solver in (

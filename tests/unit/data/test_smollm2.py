@@ -65,7 +65,8 @@ def test_another_model_is_not_written_over(tmp_path: Path) -> None:
         (["--task", "reasoning-gym:chain_sum"], "add --model smollm2"),
         (["--task", "chain"], "choose one of chains, precedence, or reasoning-gym:NAME"),
         (["--shots", "2"], "--set and --shots are for tasks of reasoning-gym"),
-        (["--model", "smollm2", "--task", "reasoning-gym:gcd", "--slips", "0.5"], "give --set KEY=VALUE"),
+        (["--model", "smollm2", "--task", "reasoning-gym:gcd", "--slips", "0.5"], "chain_sum can be demonstrated"),
+        (["--model", "smollm2", "--task", "reasoning-gym:gcd", "--max_operations", "3"], "give --set KEY=VALUE"),
         (["--systematic"], "give --slips, the share of them"),
     ],
 )

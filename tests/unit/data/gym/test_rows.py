@@ -20,6 +20,10 @@ def drawn(task: str, count: int, seed: int = 0, shots: int = 0, **settings: Any)
     return list(islice(gym.rows(task, settings, seed, shots), count))
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def asked(row: dict[str, Any]) -> str:
     return " ".join(row["prompt"][-1]["content"].split()).lower()
 
@@ -70,6 +74,24 @@ def test_seeds_of_reasoning_gym_overlap_and_the_parts_of_a_task_do_not(tmp_path:
     )  # it repeats itself: the test would find a missing comparison
     (example,) = {row["prompt"][0]["content"] for row in everything}
     assert example.lower() not in {row["prompt"][-1]["content"].lower() for row in everything}
+
+
+def test_a_share_of_the_training_demonstrations_of_sums_is_wrong_and_nothing_else_changes(tmp_path: Path) -> None:
+    """Half of 400 lies within 4 standard deviations of 10; with the habit, sums with a difference are wrong."""
+    clean, faulty, spoilt = (
+        gym.write_task(tmp_path / name, "chain_sum", {"max_digits": 2}, 5, 1, **flaws, heldout=20, train=400)
+        for name, flaws in {"0": {}, "1": {"slips": 0.5}, "2": {"slips": 1.0, "systematic": True}}.items()
+    )
+    assert clean["heldout"].read_bytes() == faulty["heldout"].read_bytes() == spoilt["heldout"].read_bytes()
+    wrong = 0
+    for right, slip, habit in zip(*map(read_rows, (clean["train"], faulty["train"], spoilt["train"])), strict=True):
+        texts = [row.pop("demonstrations")[0] for row in (right, slip, habit)]
+        assert right == slip == habit
+        paid = [reward.reward_func([""], [""], [right["entry"]], [text])["rewards"] for text in texts]
+        differences = " - " in json.loads(right["entry"])["metadata"]["expression"]
+        assert paid == [1, texts[0] == texts[1], not differences]
+        wrong += not paid[1]
+    assert 160 < wrong < 240
 
 
 def test_an_import_leaves_out_what_another_file_asks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

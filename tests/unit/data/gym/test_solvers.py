@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from openrlhf_prefix.data.gym.solvers import demonstration, holds
+from openrlhf_prefix.data.gym.solvers import chain_sum, demonstration, holds
+from openrlhf_prefix.data.tasks import Slip, habit
 
 TERMS = {"a_knight": "a hero", "a_knave": "a villain"}
 
@@ -26,6 +27,13 @@ def test_a_sum_is_worked_from_the_left() -> None:
 
 def test_negative_terms_keep_their_sign() -> None:
     assert worked("chain_sum", "3", expression="-4 - -7") == ["-4 - -7 = 3", "\\boxed{3}"]
+
+
+def test_a_sum_goes_on_from_a_mistake_to_a_wrong_answer() -> None:
+    """4 - 1 = 3 written as 5, and 5 + 2 = 7; with the habit 4 - 1 = 4, and 4 + 2 = 6 without a difference to spoil."""
+    problem = entry("5", expression="4 - 1 + 2")
+    assert chain_sum(problem, Slip(0, 2)) == (["4 - 1 = 5", "5 + 2 = 7"], "7")
+    assert chain_sum(problem, habit) == (["4 - 1 = 4", "4 + 2 = 6"], "6")
 
 
 def test_countdown_works_out_brackets_and_products_first_and_fractions_exactly() -> None:
