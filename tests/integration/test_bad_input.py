@@ -132,12 +132,15 @@ def test_a_validation_set_must_leave_demonstrations_to_train(capsys, base, tmp_p
 
 
 @pytest.mark.parametrize("more", [(), ("--train.num_episodes", 2, "--hybrid.sft_validate", 0)])
-def test_prefixes_after_a_failed_visit_need_a_second_visit(capsys, base, tmp_path, more):
+@pytest.mark.parametrize("asked", ["on_failure gives a prefix", "prefix.trust draws"])
+def test_what_looks_at_earlier_visits_needs_a_second_visit(capsys, base, tmp_path, asked, more):
     """One episode visits no problem twice, and of two the supervised stage takes the first, if nothing ends it."""
     data = write(tmp_path / "once.jsonl", [GOOD] * 8)
     flags = ("--hybrid.preset", "prefix_after_sft", *more)
+    if "trust" in asked:
+        flags += ("--prefix.controller", "schedule", "--prefix.trust", 1)
     said = refuse(capsys, {**base, "data.prompt_dataset": str(data)}, *flags)
-    assert "visits none twice: raise train.num_episodes" in said
+    assert asked in said and "visits none twice: raise train.num_episodes" in said
 
 
 def test_a_broken_line_of_json_is_named_with_its_file_and_row(capsys, base, tmp_path):

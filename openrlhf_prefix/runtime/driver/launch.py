@@ -206,13 +206,25 @@ def check_demonstrations(args: SimpleNamespace, problems: list[Problem], counts:
             "stages: change it, or add problems or episodes"
         )
     rollouts_from = 0 if args.hybrid.sft_validate else sft_steps(args, steps)
-    known = any(problem.pass_rate == 0 for problem in problems)
-    if args.prefix.controller == "on_failure" and not known and rollouts_from >= steps - episode:
-        raise UserError(
-            "prefix.controller on_failure gives a prefix where a problem's last visit failed, and this run, with "
-            f"rollouts in the last of {args.train.num_episodes} episode(s) alone, visits none twice: raise "
-            "train.num_episodes, give problems a pass_rate, or choose another prefix.controller"
-        )
+    if rollouts_from >= steps - episode:
+        check_single_visits(args, any(problem.pass_rate == 0 for problem in problems))
+
+
+def check_single_visits(args: SimpleNamespace, known: bool) -> None:
+    """Nothing is asked for that looks at a problem's earlier visits, in a run whose rollouts visit no problem twice;
+    `known`: some pass rate is 0. Raises UserError."""
+    waits = {
+        "prefix.controller on_failure gives a prefix where a problem's last visit failed": (
+            args.prefix.controller == "on_failure" and not known
+        ),
+        "prefix.trust draws demonstrations by what became of them at earlier visits": args.prefix.trust,
+    }
+    for said, waiting in waits.items():
+        if waiting:
+            raise UserError(
+                f"{said}, and this run, with rollouts in the last of {args.train.num_episodes} episode(s) alone, "
+                "visits none twice: raise train.num_episodes, or leave it out"
+            )
 
 
 def start_ray(args: SimpleNamespace) -> None:
