@@ -82,6 +82,7 @@ def _model(options: argparse.Namespace) -> None:
 
         make_smollm2(directory)
     else:
-        from openrlhf_prefix.data.tiny_model import make_model
+        from openrlhf_prefix.data.tiny_model import RECIPES, TEACHERS, make_model
 
-        make_model(directory, options.directory / "task", seed=options.seed, teacher=options.model == TEACHER)
+        recipe = (TEACHERS if options.model == TEACHER else RECIPES)[options.task]
+        make_model(directory, options.directory / "task", seed=options.seed, recipe=recipe)

@@ -62,13 +62,10 @@ class WarmUp:
 
 # Products before sums take longer to learn than a chain; the habit is stronger there, so that work is seldom tried.
 RECIPES = {"chains": WarmUp(), "precedence": WarmUp(steps=720, late_guesses=0.99)}
-# Another model of the same vocabulary, 3.4M parameters, that works every problem out.
-TEACHER: dict[str, Any] = {
-    "guesses": 0.0,
-    "late_guesses": 0.0,
-    "hidden_size": 256,
-    "learning_rate": 2e-3,
-    "initializer_range": 0.06,
+# Other models of the same vocabularies, 3.4M parameters, that work every problem out.
+TEACHERS = {
+    name: replace(recipe, guesses=0.0, late_guesses=0.0, hidden_size=256, learning_rate=2e-3, initializer_range=0.06)
+    for name, recipe in RECIPES.items()
 }
 
 
@@ -194,16 +191,15 @@ def make_model(
     seed: int = 0,
     recipe: WarmUp | None = None,
     progress: bool = True,
-    teacher: bool = False,
 ) -> Path:
-    """Make the base model, or its teacher, in `directory`, unless this very model is there; return the directory.
+    """Make the base model in `directory`, unless this very model is there already; return the directory.
 
     Its warm-up has the difficulty of the task and never shows a held-out problem of it. The same parameters give the
     same weights, bit for bit, on the same machine with the same number of torch threads.
     """
     directory = Path(directory)
     family, excluded, bounds = _exclusions(Path(task_directory) if task_directory else None)
-    recipe = recipe or replace(RECIPES[family.name], **(TEACHER if teacher else {}))
+    recipe = recipe or RECIPES[family.name]
     digest = hashlib.sha256("\n".join(sorted(excluded)).encode("ascii")).hexdigest()
     manifest = {"version": VERSION, "seed": seed, "operations": list(bounds), "excluded": digest, **asdict(recipe)}
     path = directory / MANIFEST

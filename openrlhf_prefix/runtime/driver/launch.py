@@ -213,18 +213,18 @@ def check_demonstrations(args: SimpleNamespace, problems: list[Problem], counts:
 def check_single_visits(args: SimpleNamespace, known: bool) -> None:
     """Nothing is asked for that looks at a problem's earlier visits, in a run whose rollouts visit no problem twice;
     `known`: some pass rate is 0. Raises UserError."""
-    waits = {
-        "prefix.controller on_failure gives a prefix where a problem's last visit failed": (
-            args.prefix.controller == "on_failure" and not known
-        ),
-        "prefix.trust draws demonstrations by what became of them at earlier visits": args.prefix.trust,
-    }
-    for said, waiting in waits.items():
-        if waiting:
-            raise UserError(
-                f"{said}, and this run, with rollouts in the last of {args.train.num_episodes} episode(s) alone, "
-                "visits none twice: raise train.num_episodes, or leave it out"
-            )
+    if args.prefix.controller == "on_failure" and not known:
+        said = "prefix.controller on_failure gives a prefix where a problem's last visit failed"
+        mend = "give problems a pass_rate, or choose another prefix.controller"
+    elif args.prefix.trust:
+        said = "prefix.trust draws demonstrations by what became of them at earlier visits"
+        mend = "or set prefix.trust to 0"
+    else:
+        return
+    raise UserError(
+        f"{said}, and this run, with rollouts in the last of {args.train.num_episodes} episode(s) alone, "
+        f"visits none twice: raise train.num_episodes, {mend}"
+    )
 
 
 def start_ray(args: SimpleNamespace) -> None:

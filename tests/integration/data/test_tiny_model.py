@@ -1,6 +1,7 @@
 """The embedded base model: its tokenizer, its determinism and its checkpoint, after a few warm-up steps."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,6 +12,7 @@ pytest.importorskip("transformers")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from openrlhf_prefix import cli
 from openrlhf_prefix.data import chains, tasks, tiny_model
 
 FEW_STEPS = tiny_model.WarmUp(steps=2, batch_size=4, layers=2)
@@ -106,10 +108,13 @@ def test_an_identical_model_is_kept_and_a_different_one_is_remade(checkpoint: Pa
 
 
 def test_a_teacher_is_larger_never_guesses_and_reads_the_same_vocabulary(
-    checkpoint: Path, task: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(tiny_model.RECIPES, "chains", FEW_STEPS)
-    path = tiny_model.make_model(checkpoint.parent / "teacher", task, 0, progress=False, teacher=True)
+    few = replace(tiny_model.TEACHERS["chains"], steps=FEW_STEPS.steps, batch_size=4, layers=FEW_STEPS.layers)
+    monkeypatch.setitem(tiny_model.TEACHERS, "chains", few)
+    folder = checkpoint.parent / "taught"
+    cli.main(["embed", str(folder), "--model", "teacher", "--train", "4", "--heldout", "4", "--tune", "4"])
+    path = folder / "model"
     small, large = (AutoModelForCausalLM.from_pretrained(folder) for folder in (checkpoint, path))
     assert large.num_parameters() > 3 * small.num_parameters()
     recipe = json.loads((path / tiny_model.MANIFEST).read_text())

@@ -20,10 +20,6 @@ def drawn(task: str, count: int, seed: int = 0, shots: int = 0, **settings: Any)
     return list(islice(gym.rows(task, settings, seed, shots), count))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def asked(row: dict[str, Any]) -> str:
     return " ".join(row["prompt"][-1]["content"].split()).lower()
 
@@ -84,7 +80,7 @@ def test_a_share_of_the_training_demonstrations_of_sums_is_wrong_and_nothing_els
     )
     assert clean["heldout"].read_bytes() == faulty["heldout"].read_bytes() == spoilt["heldout"].read_bytes()
     wrong = 0
-    for right, slip, habit in zip(*map(read_rows, (clean["train"], faulty["train"], spoilt["train"])), strict=True):
+    for right, slip, habit in zip(*(gym.read(str(files["train"])) for files in (clean, faulty, spoilt)), strict=True):
         texts = [row.pop("demonstrations")[0] for row in (right, slip, habit)]
         assert right == slip == habit
         paid = [reward.reward_func([""], [""], [right["entry"]], [text])["rewards"] for text in texts]
