@@ -18,7 +18,7 @@ from typing import Any
 import ray
 import torch
 
-from openrlhf_prefix.data import tiny_model
+from openrlhf_prefix.data import tiny_tokenizer
 from openrlhf_prefix.data.chains import INSTRUCTION
 from openrlhf_prefix.runtime.audit.exactness.measure import free_port
 from openrlhf_prefix.runtime.driver import launch
@@ -34,7 +34,7 @@ def make_model(folder: Path) -> None:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
-    tokenizer = tiny_model.make_tokenizer(INSTRUCTION)
+    tokenizer = tiny_tokenizer.make_tokenizer(INSTRUCTION)
     config = Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=2, max_position_embeddings=2048, **SIZES)
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -19,7 +19,7 @@ import torch
 from policy_ranks import make_policy, run_ranks, train
 
 from openrlhf_prefix.checkpoint import manifest
-from openrlhf_prefix.data import tiny_model
+from openrlhf_prefix.data import tiny_tokenizer
 from openrlhf_prefix.data.chains import INSTRUCTION
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     with tempfile.TemporaryDirectory() as name:
-        folder, tokenizer = Path(name), tiny_model.make_tokenizer(INSTRUCTION)
+        folder, tokenizer = Path(name), tiny_tokenizer.make_tokenizer(INSTRUCTION)
         sizes = {"hidden_size": options.hidden, "intermediate_size": 4 * options.hidden}
         heads = {"num_attention_heads": options.hidden // 64, "num_key_value_heads": options.hidden // 64}
         depth = {"num_hidden_layers": options.layers, "vocab_size": 32000, "max_position_embeddings": 64}

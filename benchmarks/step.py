@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from openrlhf_prefix.data import tiny_model
+from openrlhf_prefix.data import tiny_tokenizer
 from openrlhf_prefix.data.chains import INSTRUCTION
 
 # hidden size, layers, vocabulary
@@ -45,7 +45,7 @@ def make_inputs(folder: Path, options: argparse.Namespace) -> None:
 
     hidden, layers, vocabulary = SIZES[options.size]
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = tiny_model.make_tokenizer(INSTRUCTION)
+    tokenizer = tiny_tokenizer.make_tokenizer(INSTRUCTION)
     heads = {"num_attention_heads": hidden // 32, "num_key_value_heads": hidden // 64}
     shape = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": layers}
     model = Qwen2ForCausalLM(

@@ -19,7 +19,7 @@ import policy_ranks
 import torch
 from step import SIZES
 
-from openrlhf_prefix.data import tiny_model
+from openrlhf_prefix.data import tiny_tokenizer
 from openrlhf_prefix.data.chains import INSTRUCTION
 
 WORDS, FLAT = 10_000, 1_000_000
@@ -73,7 +73,7 @@ def main() -> None:
         heads = {"num_attention_heads": hidden // 32, "num_key_value_heads": hidden // 32}
         config = Qwen2Config(vocab_size=words, max_position_embeddings=128, **sizes, **heads)
         Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder / "source")
-        tiny_model.make_tokenizer(INSTRUCTION).save_pretrained(folder / "source")
+        tiny_tokenizer.make_tokenizer(INSTRUCTION).save_pretrained(folder / "source")
         policy_ranks.run_ranks(1, measure, folder)
         spent = torch.load(folder / "spent.pt")
     print("| work | seconds | share |\n| --- | --- | --- |")

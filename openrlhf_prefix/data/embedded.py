@@ -8,11 +8,11 @@ from openrlhf_prefix.arguments import Parser, parser_of
 from openrlhf_prefix.data import tasks
 from openrlhf_prefix.data.families import FAMILIES
 from openrlhf_prefix.data.gym import rows as gym
+from openrlhf_prefix.data.gym.solvers import SOLVERS
 from openrlhf_prefix.errors import UserError
 
 TINY, TEACHER, SMOLLM2 = "tiny", "teacher", "smollm2"
 MODELS = "0.9M parameters; 3.4M that work every problem out, for --teacher.model; or SmolLM2-135M"
-PREFIX = f"{gym.NAME}:"
 PARTS = ("train", "heldout", "tune", "longer")
 
 
@@ -20,9 +20,9 @@ def parser() -> Parser:
     parser = parser_of("embed", "An embedded task and its base model in one folder; made once.")
     parser.add_argument("directory", metavar="DIRECTORY", type=Path, help="folder for task/ and model/")
     parser.add_argument("--model", choices=[TINY, TEACHER, SMOLLM2], default=TINY, help=MODELS)
-    parser.add_argument("--task", default="chains", help=f"{', '.join(FAMILIES)}, or {PREFIX}NAME for smollm2")
-    parser.add_argument("--set", nargs="+", default=[], help=f"{PREFIX}NAME: KEY=VALUE, of its settings")
-    parser.add_argument("--shots", type=int, default=0, help=f"{PREFIX}NAME: worked examples before every question")
+    parser.add_argument("--task", default="chains", help=f"{', '.join(FAMILIES)}, or {gym.PREFIX}NAME")
+    parser.add_argument("--set", nargs="+", default=[], help=f"{gym.PREFIX}NAME: KEY=VALUE, of its settings")
+    parser.add_argument("--shots", type=int, default=0, help=f"{SMOLLM2}: worked examples before every question")
     parser.add_argument("--train", type=int, default=2048, help="training problems")
     parser.add_argument("--heldout", type=int, default=256, help="held-out problems")
     parser.add_argument("--tune", type=int, default=256, help="problems to choose learning rates on")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     if options.systematic and not options.slips:
         raise UserError("--systematic says how demonstrations are wrong: give --slips, the share of them that is")
     try:
-        if options.task.startswith(PREFIX):
+        if options.task.startswith(gym.PREFIX):
             _gym_task(options)
         else:
             _family(options)
@@ -53,9 +53,9 @@ def main(argv: Sequence[str]) -> None:
 
 def _family(options: argparse.Namespace) -> None:
     if options.task not in FAMILIES:
-        raise UserError(f"--task {options.task}: choose one of {', '.join(FAMILIES)}, or {PREFIX}NAME")
+        raise UserError(f"--task {options.task}: choose one of {', '.join(FAMILIES)}, or {gym.PREFIX}NAME")
     if options.set or options.shots:
-        raise UserError(f"--set and --shots are for tasks of reasoning-gym (--task {PREFIX}NAME)")
+        raise UserError(f"--set and --shots are for tasks of reasoning-gym (--task {gym.PREFIX}NAME)")
     sizes = {
         name: vars(options)[name] for name in ("train", "heldout", "tune", "longer", "slips", "systematic", "seed")
     }
@@ -64,15 +64,16 @@ def _family(options: argparse.Namespace) -> None:
 
 
 def _gym_task(options: argparse.Namespace) -> None:
-    if options.model != SMOLLM2:
-        raise UserError(f"--task {options.task} is text, which the tiny model cannot read: add --model {SMOLLM2}")
+    task = options.task.removeprefix(gym.PREFIX)
+    if options.model != SMOLLM2 and task not in SOLVERS:
+        raise UserError(f"--task {options.task} has no demonstrations to make a model of: add --model {SMOLLM2}")
+    if options.model != SMOLLM2 and options.shots:
+        raise UserError(f"--shots are for --model {SMOLLM2}: the others are made on the task itself")
     if options.min_operations or options.max_operations:
         raise UserError(f"--min_operations and --max_operations are for {', '.join(FAMILIES)}: give --set KEY=VALUE")
     sizes = {name: vars(options)[name] for name in ("heldout", "train", "tune", "slips", "systematic")}
     settings = gym.parsed(options.set)
-    gym.write_task(
-        options.directory / "task", options.task.removeprefix(PREFIX), settings, options.seed, options.shots, **sizes
-    )
+    gym.write_task(options.directory / "task", task, settings, options.seed, options.shots, **sizes)
 
 
 def _model(options: argparse.Namespace) -> None:
@@ -82,7 +83,7 @@ def _model(options: argparse.Namespace) -> None:
 
         make_smollm2(directory)
     else:
-        from openrlhf_prefix.data.tiny_model import RECIPES, TEACHERS, make_model
+        from openrlhf_prefix.data.tiny_model import make_model, recipe_of
 
-        recipe = (TEACHERS if options.model == TEACHER else RECIPES)[options.task]
+        recipe = recipe_of(options.task, teacher=options.model == TEACHER)
         make_model(directory, options.directory / "task", seed=options.seed, recipe=recipe)

@@ -8,37 +8,24 @@ for a reason that reinforcement learning can repair: the ability is there, the h
 The folder is an ordinary checkpoint: `AutoModelForCausalLM`, `AutoTokenizer` and vLLM load it.
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
-from tokenizers import AddedToken
 from torch import Tensor
 from tqdm import tqdm
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from openrlhf_prefix.data.families import FAMILIES
-from openrlhf_prefix.data.tasks import MANIFEST as TASK_MANIFEST
-from openrlhf_prefix.data.tasks import Family, Problem, split
+from openrlhf_prefix.data.lessons import Lesson, lessons_of
+from openrlhf_prefix.data.tiny_tokenizer import END, render_prompt
 
-PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
-# No token is the beginning of another one: any sequence of ids is recovered from its text. The instruction of a task
-# never varies, so it is one token, which halves the prompt.
-ROLES = ["system", "user", "assistant"]
-CHARACTERS = [*"0123456789", *"+-*=}", "\u0120", "\u010a"]  # the last two: byte-level BPE's space and newline
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 MANIFEST = "model.json"
 VERSION = 1  # to be raised when the same parameters would no longer give the same weights
 IGNORED = -100
@@ -62,34 +49,14 @@ class WarmUp:
 
 # Products before sums take longer to learn than a chain; the habit is stronger there, so that work is seldom tried.
 RECIPES = {"chains": WarmUp(), "precedence": WarmUp(steps=720, late_guesses=0.99)}
-# Other models of the same vocabularies, 3.4M parameters, that work every problem out.
-TEACHERS = {
-    name: replace(recipe, guesses=0.0, late_guesses=0.0, hidden_size=256, learning_rate=2e-3, initializer_range=0.06)
-    for name, recipe in RECIPES.items()
-}
+TEXT = WarmUp(steps=900)  # tasks of reasoning-gym
+# Another model of the same vocabulary, 3.4M parameters, that works every problem out.
+TEACHER = {"guesses": 0.0, "late_guesses": 0.0, "hidden_size": 256, "learning_rate": 2e-3, "initializer_range": 0.06}
 
 
-def make_tokenizer(instruction: str) -> Qwen2Tokenizer:
-    """A Qwen2 tokenizer without merges over the alphabet of a task; it drops characters it does not know.
-
-    It has to be of this class: for a checkpoint of type qwen2, AutoTokenizer builds this class whatever was saved.
-    """
-    words = [*ROLES, instruction, "\\boxed{"]
-    vocabulary = {token: index for index, token in enumerate([PAD, START, END, *words, *CHARACTERS])}
-    tokenizer = Qwen2Tokenizer(
-        vocab=vocabulary,
-        merges=[],
-        pad_token=PAD,
-        eos_token=END,
-        unk_token=PAD,
-        extra_special_tokens=[START],
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-        padding_side="left",
-        model_max_length=512,
-    )
-    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
-    return tokenizer
+def recipe_of(task: str, teacher: bool = False) -> WarmUp:
+    recipe = RECIPES.get(task, TEXT)
+    return replace(recipe, **TEACHER) if teacher else recipe  # type: ignore[arg-type]
 
 
 def make_untrained_model(tokenizer: Qwen2Tokenizer, recipe: WarmUp) -> Qwen2ForCausalLM:
@@ -104,20 +71,13 @@ def make_untrained_model(tokenizer: Qwen2Tokenizer, recipe: WarmUp) -> Qwen2ForC
         num_key_value_heads=heads,
         head_dim=recipe.head_dim,  # type: ignore[call-arg]  # kept as any further field is, and read by Qwen2
         initializer_range=recipe.initializer_range,
-        max_position_embeddings=512,
+        max_position_embeddings=tokenizer.model_max_length,
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     return Qwen2ForCausalLM(config)
-
-
-def _fresh_problems(family: Family, rng: Random, excluded: set[str], bounds: tuple[int, int]) -> Iterator[Problem]:
-    while True:
-        problem = family.draw(rng, *bounds)
-        if problem.prompt not in excluded:
-            yield problem
 
 
 def _encode(tokenizer: Qwen2Tokenizer, examples: list[tuple[str, str]]) -> tuple[Tensor, Tensor]:
@@ -133,17 +93,11 @@ def _encode(tokenizer: Qwen2Tokenizer, examples: list[tuple[str, str]]) -> tuple
     return ids, labels
 
 
-def render_prompt(tokenizer: Qwen2Tokenizer, prompt: str) -> str:
-    """The prompt as reinforcement learning will send it."""
-    messages = [{"role": "user", "content": prompt}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
-
 def _warm_up(
     model: Qwen2ForCausalLM,
     tokenizer: Qwen2Tokenizer,
     recipe: WarmUp,
-    problems: Iterator[Problem],
+    lessons: Iterator[Lesson],
     rng: Random,
     progress: bool,
 ) -> None:
@@ -158,9 +112,8 @@ def _warm_up(
     for step in bar:
         share = recipe.late_guesses if step >= last else recipe.guesses
         examples = []
-        for problem in (next(problems) for _ in range(recipe.batch_size)):
-            response = problem.guess if rng.random() < share else problem.worked()
-            examples.append((problem.prompt, response))
+        for lesson in islice(lessons, recipe.batch_size):
+            examples.append((lesson.prompt, lesson.guess if rng.random() < share else lesson.worked))
         ids, labels = _encode(tokenizer, examples)
         logits = model(input_ids=ids).logits[:, :-1]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
@@ -170,19 +123,6 @@ def _warm_up(
         schedule.step()
         optimizer.zero_grad()
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-
-
-def _exclusions(task_directory: Path | None) -> tuple[Family, set[str], tuple[int, int]]:
-    """Family, held-out prompts and the two bounds of difficulty, of a written task or of the default one."""
-    if task_directory is None:
-        family = FAMILIES["chains"]
-        heldout = split(family, 0, 256, 0, *family.operations)["heldout"]
-        return family, {problem.prompt for problem in heldout}, family.operations
-    manifest = json.loads((task_directory / TASK_MANIFEST).read_text(encoding="ascii"))
-    lines = (task_directory / "heldout.jsonl").read_text(encoding="ascii").splitlines()
-    prompts = {json.loads(line)["prompt"] for line in lines}
-    bounds = (manifest["parameters"]["min_operations"], manifest["parameters"]["max_operations"])
-    return FAMILIES[manifest["task"]], prompts, bounds
 
 
 def make_model(
@@ -198,22 +138,21 @@ def make_model(
     same weights, bit for bit, on the same machine with the same number of torch threads.
     """
     directory = Path(directory)
-    family, excluded, bounds = _exclusions(Path(task_directory) if task_directory else None)
-    recipe = recipe or RECIPES[family.name]
-    digest = hashlib.sha256("\n".join(sorted(excluded)).encode("ascii")).hexdigest()
-    manifest = {"version": VERSION, "seed": seed, "operations": list(bounds), "excluded": digest, **asdict(recipe)}
+    rng = Random(f"warm-up/{seed}")
+    lessons = lessons_of(Path(task_directory) if task_directory else None, seed, rng)
+    recipe = recipe or recipe_of(lessons.task)
+    manifest = {"version": VERSION, "seed": seed, **lessons.identity, **asdict(recipe)}
     path = directory / MANIFEST
     if path.exists() and json.loads(path.read_text(encoding="ascii")) == manifest:
         return directory
     if directory.exists() and any(directory.iterdir()) and not path.exists():
         raise ValueError(f"{directory} holds something else than a model made here: choose a new or empty directory")
 
-    rng = Random(f"warm-up/{seed}")
-    tokenizer = make_tokenizer(family.instruction)
+    tokenizer = lessons.tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make_untrained_model(tokenizer, recipe)
-    _warm_up(model, tokenizer, recipe, _fresh_problems(family, rng, excluded, bounds), rng, progress)
+    _warm_up(model, tokenizer, recipe, lessons.drawn, rng, progress)
     _publish(directory, model, tokenizer, manifest)
     return directory
 

@@ -38,7 +38,7 @@ def model_folder(setting: Setting) -> Path:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from openrlhf_prefix.data import tiny_model
+    from openrlhf_prefix.data import tiny_tokenizer
     from openrlhf_prefix.data.chains import INSTRUCTION
 
     torch.manual_seed(1)
@@ -53,7 +53,7 @@ def model_folder(setting: Setting) -> Path:
         tie_word_embeddings=False,
     )
     partial = setting.work / f"model.{os.getpid()}"
-    tiny_model.make_tokenizer(INSTRUCTION).save_pretrained(partial)
+    tiny_tokenizer.make_tokenizer(INSTRUCTION).save_pretrained(partial)
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(partial)
     try:
         partial.rename(folder)

@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoTokenizer  # noqa: E402
 
 from openrlhf_prefix import cli  # noqa: E402
 from openrlhf_prefix.data.chains import INSTRUCTION  # noqa: E402
-from openrlhf_prefix.data.tiny_model import WarmUp, make_tokenizer, make_untrained_model  # noqa: E402
+from openrlhf_prefix.data.tiny_model import WarmUp, make_untrained_model  # noqa: E402
+from openrlhf_prefix.data.tiny_tokenizer import make_tokenizer  # noqa: E402
 
 ROW = {"prompt": "1+2", "answer": "3", "demonstrations": ["1+2=3\n\\boxed{3}"]}
 

@@ -25,6 +25,7 @@ from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.pins import REASONING_GYM
 
 NAME = "reasoning-gym"
+PREFIX = f"{NAME}:"  # of a task's name where it stands beside tasks of ours
 VERSION = 1  # to be raised when the same parameters would no longer give the same rows
 REQUEST = "Work step by step, and write the final answer as \\boxed{answer}."
 SIZE = 10**6
@@ -159,7 +160,7 @@ def write_task(
         **flaws(slips, systematic),
         **sizes,
     }
-    return write_parts(directory, {"task": f"{NAME}:{task}", "version": VERSION, "parameters": parameters}, make)
+    return write_parts(directory, {"task": f"{PREFIX}{task}", "version": VERSION, "parameters": parameters}, make)
 
 
 def read(name: str) -> Rows:
@@ -170,16 +171,18 @@ def read(name: str) -> Rows:
     return found  # type: ignore[return-value]
 
 
+def questions(names: list[str]) -> set[str]:
+    """The keys of the questions that files of rows ask. Raises UserError."""
+    return {
+        question_key(row["prompt"][-1]["content"].removesuffix(f"\n{REQUEST}")) for name in names for row in read(name)
+    }
+
+
 def import_rows(
     task: str, target: Path, count: int, seed: int, settings: dict[str, Any], shots: int, without: list[str]
 ) -> Converted:
     """Writes `count` rows to `target`; questions of the files in `without` are passed over. Raises UserError."""
-    seen = {
-        question_key(row["prompt"][-1]["content"].removesuffix(f"\n{REQUEST}"))
-        for name in without
-        for row in read(name)
-    }
-    made = Converted()
+    made, seen = Converted(), questions(without)
     with new_file(target) as out:
         drawn = rows(task, settings, seed, shots, seen)
         for _ in range(count):

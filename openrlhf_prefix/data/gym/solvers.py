@@ -25,6 +25,7 @@ from typing import Any
 from openrlhf_prefix.data.tasks import Mistake, Slip, habit
 
 Entry = dict[str, Any]
+TRIES = 20
 SIGNS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -46,10 +47,23 @@ def demonstration(task: str, entry: Entry) -> str | None:
 
 
 def mistaken(task: str, entry: Entry, rng: Random, systematic: bool) -> str:
-    """The worked solution of an entry of a task in MISTAKEN, with one slip or with the `systematic` habit."""
+    """The worked solution of an entry of a task in MISTAKEN, with one slip or with the `systematic` habit.
+
+    Of the slips one is chosen that leads to a wrong end; if `TRIES` of them do not, the answer stays right.
+    """
     solver = MISTAKEN[task]
-    steps, _ = solver(entry)
-    return _written(*solver(entry, habit if systematic else Slip(rng.randrange(len(steps)), rng.randrange(1, 10))))
+    if systematic:
+        return _written(*solver(entry, habit))
+    right, _ = solver(entry)
+    for _ in range(TRIES):
+        steps, answer = solver(entry, Slip(rng.randrange(len(right)), rng.randrange(1, 10)))
+        if _result(steps) != _result(right):
+            break
+    return _written(steps, answer)
+
+
+def _result(steps: list[str]) -> str:
+    return steps[-1].rpartition("=")[2]
 
 
 def _written(steps: list[str], answer: str) -> str:
@@ -77,13 +91,19 @@ def chain_sum(entry: Entry, mistake: Mistake | None = None) -> tuple[list[str], 
     return steps, str(total) if mistake else _checked(total, entry)
 
 
-def countdown(entry: Entry) -> tuple[list[str], str]:
-    """Any expression with these numbers will do: the one that the puzzle was made of."""
-    expression, steps = entry["metadata"]["expression"], []
+def countdown(entry: Entry, mistake: Mistake | None = None) -> tuple[list[str], str]:
+    """Any expression with these numbers will do: the one that the puzzle was made of; a mistake takes another sign."""
+    steps: list[str] = []
+    tree = ast.parse(entry["metadata"]["expression"], mode="eval").body
 
     def value(node: ast.expr) -> Fraction:
         if isinstance(node, ast.BinOp):
             left, right = value(node.left), value(node.right)
+            sign = SIGNS[type(node.op)]
+            error = mistake(len(steps), sign) if mistake else 0
+            if error or (sign == "/" and not right):  # nothing is divided by what an earlier mistake made zero
+                others = [kind for kind, other in SIGNS.items() if other not in (sign, "/")]
+                node.op = others[(error - 1) % len(others)]()
             found, line = _running(left, SIGNS[type(node.op)], right)
             steps.append(line)
             return Fraction(found)
@@ -92,9 +112,12 @@ def countdown(entry: Entry) -> tuple[list[str], str]:
         assert isinstance(node, ast.Constant) and isinstance(node.value, int)
         return Fraction(node.value)
 
-    if value(ast.parse(expression, mode="eval").body) != entry["metadata"]["target"]:
-        raise ValueError(f"{expression} is not {entry['metadata']['target']}")
-    return steps, expression
+    found = value(tree)
+    if mistake:
+        return steps, ast.unparse(tree)
+    if found != entry["metadata"]["target"]:
+        raise ValueError(f"{entry['metadata']['expression']} is not {entry['metadata']['target']}")
+    return steps, entry["metadata"]["expression"]
 
 
 def gcd(entry: Entry) -> tuple[list[str], str]:
@@ -141,24 +164,33 @@ def gsm_symbolic(entry: Entry) -> tuple[list[str], str]:
     return steps, _checked(answer.strip().replace(",", "").removesuffix(".0"), entry)
 
 
-def knights_knaves(entry: Entry) -> tuple[list[str], str]:
-    """All cases in order, each up to the first person whom it does not fit, and the first case that fits all."""
+def knights_knaves(entry: Entry, mistake: Mistake | None = None) -> tuple[list[str], str]:
+    """All cases in order, each up to the first person whom it does not fit, and the first case that fits all.
+
+    In a case with a mistake what knights ("+") or knaves ("-") say is judged the other way round; if then no case is
+    left but the last, that one is taken.
+    """
     facts = entry["metadata"]
     names, terms = facts["names"], facts["knight_knave_terms"]
     steps: list[str] = []
-    for case in product([True, False], repeat=len(names)):
+    cases = list(product([True, False], repeat=len(names)))
+    for number, case in enumerate(cases):
         roles = [terms["a_knight"] if honest else terms["a_knave"] for honest in case]
-        said = ", and ".join(f"{name} is {role}" for name, role in zip(names, roles, strict=True))
+        *others, last = [f"{name} is {role}" for name, role in zip(names, roles, strict=True)]
+        said = f"{', '.join(others)}, and {last}"
+        if mistake and case == cases[-1]:
+            return [*steps, f"So {said}."], said
         line = f"Suppose {said}."
         for name, role, honest, statement in zip(names, roles, case, facts["statements"], strict=True):
-            true = holds(statement, case)
+            wrong = mistake(number, "+" if honest else "-") if mistake else 0
+            true = holds(statement, case) is not bool(wrong)
             line += f" What {name} says is {'true' if true else 'false'}"
             if true is not honest:
                 line += f", but {name} is {role}: this fails."
                 break
             line += f", and {name} is {role}."
         else:
-            return [*steps, f"{line} All fits."], _checked(f"{said}.", entry).rstrip(".")
+            return [*steps, f"{line} All fits."], said if mistake else _checked(f"{said}.", entry).rstrip(".")
         steps.append(line)
     raise ValueError("no case fits all statements")
 
@@ -182,7 +214,7 @@ def holds(statement: Any, honest: tuple[bool, ...]) -> bool:
     raise ValueError(f"a statement of unknown kind: {kind}")
 
 
-MISTAKEN = {solver.__name__: solver for solver in (chain_sum,)}  # those that take a mistake
+MISTAKEN = {solver.__name__: solver for solver in (chain_sum, countdown, knights_knaves)}  # those that take a mistake
 SOLVERS: dict[str, Callable[[Entry], tuple[list[str], str]]] = {
     solver.__name__: solver
     for solver in (

@@ -17,7 +17,7 @@ from openrlhf_prefix.data import chains, cuts, tasks  # noqa: E402
 from openrlhf_prefix.data.answers import answer_start  # noqa: E402
 from openrlhf_prefix.data.check import Settings, survey  # noqa: E402
 from openrlhf_prefix.data.findings import GOLDS, REJECTED  # noqa: E402
-from openrlhf_prefix.data.tiny_model import make_tokenizer  # noqa: E402
+from openrlhf_prefix.data.tiny_tokenizer import make_tokenizer  # noqa: E402
 from openrlhf_prefix.reward import MathVerifier  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]

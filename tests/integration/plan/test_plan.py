@@ -10,7 +10,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCau
 
 from openrlhf_prefix import cli
 from openrlhf_prefix.data.chains import INSTRUCTION
-from openrlhf_prefix.data.tiny_model import WarmUp, make_tokenizer, make_untrained_model
+from openrlhf_prefix.data.tiny_model import WarmUp, make_untrained_model
+from openrlhf_prefix.data.tiny_tokenizer import make_tokenizer
 from openrlhf_prefix.plan import memory
 from openrlhf_prefix.plan.architectures import KNOWN, load, of_config
 from openrlhf_prefix.plan.command import main as plan

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from openrlhf_prefix.data import tiny_model
+from openrlhf_prefix.data import tiny_tokenizer
 from openrlhf_prefix.data.chains import INSTRUCTION
 from openrlhf_prefix.runtime.audit.exactness.measure import free_port
 from openrlhf_prefix.runtime.context import RunContext
@@ -23,7 +23,7 @@ def make_source(folder: Path, tied: bool) -> Path:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(5)
-    tokenizer = tiny_model.make_tokenizer(INSTRUCTION)
+    tokenizer = tiny_tokenizer.make_tokenizer(INSTRUCTION)
     sizes = {"hidden_size": 16, "intermediate_size": 48, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64}
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), tie_word_embeddings=tied, **sizes, **heads))

@@ -8,7 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from openrlhf_prefix.data.chains import INSTRUCTION
-from openrlhf_prefix.data.tiny_model import WarmUp, make_tokenizer, make_untrained_model
+from openrlhf_prefix.data.tiny_model import WarmUp, make_untrained_model
+from openrlhf_prefix.data.tiny_tokenizer import make_tokenizer
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.runtime.driver.model_folder import changed, prepare_model
 from openrlhf_prefix.settings.config import nested

@@ -62,10 +62,14 @@ def test_another_model_is_not_written_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--task", "reasoning-gym:chain_sum"], "add --model smollm2"),
+        (["--task", "reasoning-gym:zebra_puzzles"], "has no demonstrations to make a model of: add --model smollm2"),
+        (["--task", "reasoning-gym:chain_sum", "--shots", "2"], "--shots are for --model smollm2"),
         (["--task", "chain"], "choose one of chains, precedence, or reasoning-gym:NAME"),
         (["--shots", "2"], "--set and --shots are for tasks of reasoning-gym"),
-        (["--model", "smollm2", "--task", "reasoning-gym:gcd", "--slips", "0.5"], "chain_sum can be demonstrated"),
+        (
+            ["--model", "smollm2", "--task", "reasoning-gym:gcd", "--slips", "0.5"],
+            "chain_sum, countdown, knights_knaves can be demonstrated",
+        ),
         (["--model", "smollm2", "--task", "reasoning-gym:gcd", "--max_operations", "3"], "give --set KEY=VALUE"),
         (["--systematic"], "give --slips, the share of them"),
     ],

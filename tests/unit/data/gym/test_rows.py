@@ -3,13 +3,14 @@
 import json
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from openrlhf_prefix import cli
 from openrlhf_prefix.data.gym import rows as gym
-from openrlhf_prefix.data.gym.solvers import SOLVERS
+from openrlhf_prefix.data.gym.solvers import SOLVERS, mistaken
 from openrlhf_prefix.errors import UserError
 from openrlhf_prefix.reward import gym as reward
 
@@ -34,6 +35,29 @@ def test_reasoning_gym_itself_pays_every_demonstration(task: str) -> None:
         assert dataset.score_answer(answer, label) == 1
         paid = reward.reward_func([""], [""], [row["entry"]], [demonstration])
         assert paid == {"rewards": 1.0, "scores": 1.0, "extra_logs": {"partial": 1.0}}
+
+
+def test_islands_of_three_people_are_paid_as_well() -> None:
+    for row in drawn("knights_knaves", 50, n_people=3):
+        assert reward.reward_func([""], [""], [row["entry"]], row["demonstrations"])["rewards"] == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "slips", "habits"),
+    [
+        ("chain_sum", (200, 200), (140, 180)),
+        ("countdown", (200, 200), (150, 195)),
+        ("knights_knaves", (140, 175), (100, 145)),
+    ],
+)
+def test_most_mistakes_earn_nothing(task: str, slips: tuple[int, int], habits: tuple[int, int]) -> None:
+    """Of 200. Some islands have no slip that misleads, and some problems nothing that the habit touches."""
+    rng, unpaid = Random(4), {True: 0, False: 0}
+    for row in drawn(task, 200, **({"min_terms": 2, "max_terms": 4} if task == "chain_sum" else {})):
+        for systematic in unpaid:
+            text = mistaken(task, json.loads(row["entry"]), rng, systematic)
+            unpaid[systematic] += reward.reward_func([""], [""], [row["entry"]], [text])["rewards"] == 0
+    assert slips[0] <= unpaid[False] <= slips[1] and habits[0] <= unpaid[True] <= habits[1]
 
 
 @pytest.mark.parametrize("task", list(SOLVERS))

@@ -1,10 +1,12 @@
 """Solvers on entries written by hand, as reasoning-gym 0.1.25 writes them; the package is not needed."""
 
+from fractions import Fraction
+from random import Random
 from typing import Any
 
 import pytest
 
-from openrlhf_prefix.data.gym.solvers import chain_sum, demonstration, holds
+from openrlhf_prefix.data.gym.solvers import chain_sum, countdown, demonstration, holds, knights_knaves, mistaken
 from openrlhf_prefix.data.tasks import Slip, habit
 
 TERMS = {"a_knight": "a hero", "a_knave": "a villain"}
@@ -40,6 +42,28 @@ def test_countdown_works_out_brackets_and_products_first_and_fractions_exactly()
     lines = worked("countdown", "3*(8 - 2)/4", expression="3*(8 - 2)/4 - 1/2", target=4)
     assert lines[:-1] == ["8 - 2 = 6", "3 * 6 = 18", "18 / 4 = 9/2", "1 / 2 = 1/2", "9/2 - 1/2 = 4"]
     assert lines[-1] == "\\boxed{3*(8 - 2)/4 - 1/2}"
+
+
+def test_a_countdown_with_a_mistake_takes_another_sign_and_boxes_what_it_took() -> None:
+    """7 * 5 - 1 = 34: the first step added gives 12 - 1; with the habit the difference becomes a sum."""
+    problem = entry("7*5 - 1", expression="7*5 - 1", target=34)
+    assert countdown(problem, Slip(0, 1)) == (["7 + 5 = 12", "12 - 1 = 11"], "7 + 5 - 1")
+    assert countdown(problem, habit) == (["7 * 5 = 35", "35 + 1 = 36"], "7 * 5 + 1")
+    assert countdown(problem) == (["7 * 5 = 35", "35 - 1 = 34"], "7*5 - 1")
+
+
+def test_a_mistake_never_divides_by_zero() -> None:
+    """6 / (4 - 2 + 2) with 4 - 2 - 2 = 0: the quotient becomes a product."""
+    problem = entry("?", expression="6/(4 - 2 + 2)", target=Fraction(3, 2))
+    assert countdown(problem, Slip(1, 1))[0] == ["4 - 2 = 2", "2 - 2 = 0", "6 * 0 = 0"]
+
+
+def test_a_slip_is_chosen_that_ends_in_a_wrong_answer() -> None:
+    """6 * 2 / 1: to multiply by 1 instead of dividing by it would change nothing, and is passed over."""
+    problem = entry("6*2/1", expression="6*2/1", target=12)
+    for seed in range(30):
+        last = mistaken("countdown", problem, Random(seed), systematic=False).splitlines()[-2]
+        assert last.rpartition("= ")[2] != "12"
 
 
 def test_countdown_may_begin_with_a_minus() -> None:
@@ -88,6 +112,31 @@ def test_cases_are_tried_until_all_statements_fit() -> None:
         "What Bo says is true, and Bo is a hero. All fits.",
         "\\boxed{Ann is a villain, and Bo is a hero}",
     ]
+
+
+def test_three_people_are_named_as_reasoning_gym_names_them() -> None:
+    statements = [["lying", 1], ["lying", 2], ["telling-truth", 2]]
+    answer = "Ann is a hero, Bo is a villain, and Cy is a hero."
+    people = {"names": ["Ann", "Bo", "Cy"], "knight_knave_terms": TERMS}
+    lines = worked("knights_knaves", answer, statements=statements, **people)
+    assert lines[-1] == "\\boxed{Ann is a hero, Bo is a villain, and Cy is a hero}"
+
+
+def test_an_island_with_a_mistake_is_judged_wrong_and_the_last_case_is_what_remains() -> None:
+    """Ann: "Bo lies." Bo: "Ann and I are of one kind." Right: Ann is a hero, Bo a villain (the second case).
+
+    A slip in it rejects it; the third fails of itself, as Ann's words are true in it and false of a villain. With the
+    habit, villains are taken at their word: what Bo says is false, so that the second case fails as well.
+    """
+    statements = [["lying", 1], ["<=>", ["telling-truth", 0], ["telling-truth", 1]]]
+    people = {"names": ["Ann", "Bo"], "knight_knave_terms": TERMS}
+    problem = entry("Ann is a hero, and Bo is a villain.", statements=statements, **people)
+    steps, answer = knights_knaves(problem, Slip(1, 5))
+    assert steps[1].endswith("What Ann says is false, but Ann is a hero: this fails.")
+    assert answer == "Ann is a villain, and Bo is a villain" and steps[-1] == f"So {answer}."
+    steps, answer = knights_knaves(problem, habit)
+    assert steps[1].endswith("What Bo says is true, but Bo is a villain: this fails.")
+    assert answer == "Ann is a villain, and Bo is a villain"
 
 
 @pytest.mark.parametrize(
