@@ -11,15 +11,16 @@ from openrlhf_prefix.data.gym import rows as gym
 from openrlhf_prefix.data.gym.solvers import SOLVERS
 from openrlhf_prefix.errors import UserError
 
-TINY, TEACHER, SMOLLM2 = "tiny", "teacher", "smollm2"
-MODELS = "0.9M parameters; 3.4M that work every problem out, for --teacher.model; or SmolLM2-135M"
+TINY, TEACHER, SMOLLM2, NONE = "tiny", "teacher", "smollm2", "none"
+MADE = (TINY, TEACHER)  # on the task itself
+MODELS = "1M parameters; 3.4M that work every problem out, for --teacher.model; SmolLM2-135M; or the task alone"
 PARTS = ("train", "heldout", "tune", "longer")
 
 
 def parser() -> Parser:
     parser = parser_of("embed", "An embedded task and its base model in one folder; made once.")
     parser.add_argument("directory", metavar="DIRECTORY", type=Path, help="folder for task/ and model/")
-    parser.add_argument("--model", choices=[TINY, TEACHER, SMOLLM2], default=TINY, help=MODELS)
+    parser.add_argument("--model", choices=[*MADE, SMOLLM2, NONE], default=TINY, help=MODELS)
     parser.add_argument("--task", default="chains", help=f"{', '.join(FAMILIES)}, or {gym.PREFIX}NAME")
     parser.add_argument("--set", nargs="+", default=[], help=f"{gym.PREFIX}NAME: KEY=VALUE, of its settings")
     parser.add_argument("--shots", type=int, default=0, help=f"{SMOLLM2}: worked examples before every question")
@@ -45,10 +46,11 @@ def main(argv: Sequence[str]) -> None:
             _gym_task(options)
         else:
             _family(options)
-        _model(options)
+        if options.model != NONE:
+            _model(options)
     except ValueError as error:
         raise UserError(str(error)) from None
-    print(f"embedded task and model: {options.directory}")
+    print(f"embedded task{'' if options.model == NONE else ' and model'}: {options.directory}")
 
 
 def _family(options: argparse.Namespace) -> None:
@@ -65,9 +67,9 @@ def _family(options: argparse.Namespace) -> None:
 
 def _gym_task(options: argparse.Namespace) -> None:
     task = options.task.removeprefix(gym.PREFIX)
-    if options.model != SMOLLM2 and task not in SOLVERS:
+    if options.model in MADE and task not in SOLVERS:
         raise UserError(f"--task {options.task} has no demonstrations to make a model of: add --model {SMOLLM2}")
-    if options.model != SMOLLM2 and options.shots:
+    if options.model in MADE and options.shots:
         raise UserError(f"--shots are for --model {SMOLLM2}: the others are made on the task itself")
     if options.min_operations or options.max_operations:
         raise UserError(f"--min_operations and --max_operations are for {', '.join(FAMILIES)}: give --set KEY=VALUE")

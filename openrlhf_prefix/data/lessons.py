@@ -13,6 +13,7 @@ from transformers import Qwen2Tokenizer
 
 from openrlhf_prefix.data.families import FAMILIES
 from openrlhf_prefix.data.gym import rows as gym
+from openrlhf_prefix.data.gym.solvers import MISTAKEN, mistaken
 from openrlhf_prefix.data.tasks import MANIFEST, Family, split
 from openrlhf_prefix.data.tiny_tokenizer import learn_tokenizer, make_tokenizer
 
@@ -69,13 +70,16 @@ def _of_gym(task: str, parameters: dict[str, Any], excluded: set[str], seed: int
     start = parameters["seed"] + gym.SIZE * (1 + seed)  # beyond the walk that the task was drawn from
 
     def drawn() -> Iterator[Lesson]:
+        rng = Random(start)
         dataset = gym.create(name, settings, start)
         for index in range(dataset.size):  # unlike rows of a file they may come again
             entry = dataset[index]
             if gym.question_key(entry["question"]) not in excluded:
                 row = gym.to_row(name, str(index), entry, dataset)
                 (worked,) = row["demonstrations"]
-                yield Lesson(row["prompt"][0]["content"], worked, worked.splitlines()[-1])
+                # A guess ends where a mistake leads: small problems could be learnt without the work.
+                guessed = mistaken(name, json.loads(row["entry"]), rng, False) if name in MISTAKEN else worked
+                yield Lesson(row["prompt"][0]["content"], worked, guessed.splitlines()[-1])
 
     def tokenizer() -> Qwen2Tokenizer:
         return learn_tokenizer((f"{lesson.prompt}\n{lesson.worked}" for lesson in islice(drawn(), TEXTS)), WORDS)

@@ -43,7 +43,7 @@ def make_tokenizer(instruction: str) -> Qwen2Tokenizer:
 
 def learn_tokenizer(texts: Iterable[str], size: int) -> Qwen2Tokenizer:
     """Byte-level BPE of at most `size` tokens with the same template; what `texts` do not have is spelt in bytes."""
-    return make_tokenizer("").train_new_from_iterator(texts, vocab_size=size)
+    return make_tokenizer("").train_new_from_iterator(texts, vocab_size=size, model_max_length=1024)
 
 
 def render_prompt(tokenizer: Qwen2Tokenizer, prompt: str) -> str:

@@ -79,3 +79,9 @@ def test_options_that_do_not_belong_together_are_refused(tmp_path, capsys, words
         cli.main(["embed", str(tmp_path / "new"), *words])
     assert ended.value.code == 2 and sentence in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_task_can_be_had_without_a_model(tmp_path, capsys) -> None:
+    cli.main(["embed", str(tmp_path), "--model", "none", "--train", "8", "--slips", "0.5"])
+    assert capsys.readouterr().out == f"embedded task: {tmp_path}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["task"]
