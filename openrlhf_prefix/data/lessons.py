@@ -53,16 +53,14 @@ def lessons_of(task_directory: Path | None, seed: int, rng: Random) -> Lessons:
 
 
 def _of_family(family: Family, excluded: set[str], bounds: tuple[int, int], rng: Random) -> Lessons:
+    def drawn() -> Iterator[Lesson]:
+        while True:
+            problem = family.draw(rng, *bounds)
+            if problem.prompt not in excluded:
+                yield Lesson(problem.prompt, problem.worked(), problem.guess)
+
     identity = {"operations": list(bounds), "excluded": _digest(excluded)}
-    drawn = fresh_problems(family, rng, excluded, bounds)
-    return Lessons(family.name, lambda: make_tokenizer(family.instruction), drawn, identity)
-
-
-def fresh_problems(family: Family, rng: Random, excluded: set[str], bounds: tuple[int, int]) -> Iterator[Lesson]:
-    while True:
-        problem = family.draw(rng, *bounds)
-        if problem.prompt not in excluded:
-            yield Lesson(problem.prompt, problem.worked(), problem.guess)
+    return Lessons(family.name, lambda: make_tokenizer(family.instruction), drawn(), identity)
 
 
 def _of_gym(task: str, parameters: dict[str, Any], excluded: set[str], seed: int) -> Lessons:
